@@ -1,0 +1,1 @@
+//! Benches only: see `benches/instructions.rs`, and `check` for how they are compared.

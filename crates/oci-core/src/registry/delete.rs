@@ -1,0 +1,91 @@
+//! Deleting manifests, tags and blobs.
+
+use super::{Registry, or};
+use crate::auth::Identity;
+use crate::digest::Digest;
+use crate::error::{ErrorCode, RegistryError};
+use crate::hooks::{Event, Operation};
+use crate::name::{Reference, RepositoryName};
+
+impl Registry {
+    /// Deletes a manifest with all its tags, or only a tag, as `reference` says.
+    ///
+    /// # Errors
+    /// `MANIFEST_UNKNOWN`; `UNSUPPORTED` if deletes are off.
+    pub async fn delete_manifest(
+        &self,
+        identity: &Identity,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<(), RegistryError> {
+        self.check_deletable()?;
+        let unknown = or(ErrorCode::ManifestUnknown);
+        self.inner
+            .hooks
+            .before(
+                identity,
+                &Operation::DeleteManifest {
+                    repository,
+                    reference,
+                },
+            )
+            .await?;
+        let event = match reference {
+            Reference::Digest(digest) => {
+                let tags = self
+                    .inner
+                    .manifests
+                    .delete(repository, digest)
+                    .await
+                    .map_err(unknown)?;
+                Event::ManifestDeleted {
+                    repository: repository.clone(),
+                    digest: *digest,
+                    tags,
+                }
+            }
+            Reference::Tag(tag) => {
+                let digest = self
+                    .inner
+                    .manifests
+                    .untag(repository, tag)
+                    .await
+                    .map_err(unknown)?;
+                Event::TagDeleted {
+                    repository: repository.clone(),
+                    tag: tag.clone(),
+                    digest,
+                }
+            }
+        };
+        self.emit(identity, &event);
+        Ok(())
+    }
+
+    /// Ends the visibility of a blob in `repository`. Other repositories keep it.
+    ///
+    /// # Errors
+    /// `BLOB_UNKNOWN`; `UNSUPPORTED` if deletes are off.
+    pub async fn delete_blob(
+        &self,
+        identity: &Identity,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
+        self.check_deletable()?;
+        self.inner
+            .hooks
+            .before(identity, &Operation::DeleteBlob { repository, digest })
+            .await?;
+        let unlinked = self.inner.manifests.unlink_blob(repository, digest);
+        unlinked.await.map_err(or(ErrorCode::BlobUnknown))?;
+        self.emit(
+            identity,
+            &Event::BlobDeleted {
+                repository: repository.clone(),
+                digest: *digest,
+            },
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! The metadata plane, as far as it reads; pushes and deletes have modules of their own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use oci_core::error::StoreError;
+use oci_core::store::{BlobMeta, ManifestStore, Page, PageRequest, PutManifest, StoredManifest};
+use oci_core::{Descriptor, Digest, ManifestType, RepositoryName, Tag};
+
+use super::access::{Swap, gather};
+use super::content::{Promise, contended};
+use super::delete::delete;
+use super::detach::to_the_end;
+use super::keys::{self, Key};
+use super::model::{
+    BlobRecord, Life, LinkRecord, MarkRecord, ReferrerRecord, RevisionRecord, TagRecord, target_of,
+};
+use super::push::Push;
+use super::{Engine, Records, SWAP_TRIES};
+
+#[async_trait]
+impl ManifestStore for Records {
+    fn checks_references(&self) -> bool {
+        true
+    }
+
+    async fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> Result<Digest, StoreError> {
+        let key = Key::Tag(repository.clone(), tag.clone());
+        let found = self.engine.get::<TagRecord>(&key).await?;
+        let target = target_of(found.header()).ok_or(StoreError::NotFound)?;
+        Ok(target.digest)
+    }
+
+    async fn read(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<StoredManifest, StoreError> {
+        let key = Key::Manifest(repository.clone(), *digest);
+        let record = self.engine.get::<RevisionRecord>(&key).await?.record;
+        let record = record
+            .filter(|record| record.header.life.is_there())
+            .ok_or(StoreError::NotFound)?;
+        // Only known types are ever written.
+        let manifest_type =
+            ManifestType::from_media_type(&record.header.media_type).ok_or(StoreError::NotFound)?;
+        Ok(StoredManifest::new(*digest, manifest_type, record.body))
+    }
+
+    async fn put(&self, put: PutManifest<'_>) -> Result<(), StoreError> {
+        let push = Push::new(Arc::clone(&self.engine), &put);
+        to_the_end(Arc::clone(&self.engine.options.spawn), push.run()).await
+    }
+
+    async fn delete(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Vec<Tag>, StoreError> {
+        let work = delete(Arc::clone(&self.engine), repository.clone(), *digest);
+        to_the_end(Arc::clone(&self.engine.options.spawn), work).await
+    }
+
+    async fn untag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Digest, StoreError> {
+        let key = Key::Tag(repository.clone(), tag.clone());
+        for _ in 0..SWAP_TRIES {
+            let found = self.engine.get::<TagRecord>(&key).await?;
+            let target = target_of(found.header())
+                .cloned()
+                .ok_or(StoreError::NotFound)?;
+            let gone = TagRecord { to: None };
+            let swap = self.engine.swap(&key, found.version.as_ref(), &gone, &[]);
+            if let Swap::Won(..) = swap.await? {
+                let hint = Key::Tagged(repository.clone(), target.digest, tag.clone(), target.push);
+                // A hint too many costs the next delete a look.
+                let _ = self.engine.purge(&hint).await;
+                return Ok(target.digest);
+            }
+        }
+        Err(contended())
+    }
+
+    async fn tags(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Tag>, StoreError> {
+        let known = Key::Repository(repository.clone());
+        let known = self.engine.get::<MarkRecord>(&known).await?;
+        known.version.ok_or(StoreError::NotFound)?;
+        let after = page.after.as_deref();
+        let after = after.map(|after| keys::tag_after(repository, after));
+        let pick = |found: Vec<(Key, TagRecord)>| {
+            let tags = found.into_iter().filter_map(|(key, record)| match key {
+                Key::Tag(_, tag) if record.to.is_some() => Some(tag),
+                _ => None,
+            });
+            std::future::ready(Ok(tags.collect())).boxed()
+        };
+        let prefix = keys::tags(repository);
+        let (items, more) = self.engine.page(&prefix, after, page.limit, pick).await?;
+        Ok(Page::new(items, more))
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        page: &PageRequest,
+    ) -> Result<Page<Descriptor>, StoreError> {
+        let prefix = keys::referrers(repository, subject);
+        let after = match &page.after {
+            None => None,
+            Some(after) => match keys::digest_after(&prefix, after) {
+                Some(key) => Some(key),
+                None => return Ok(Page::new(Vec::new(), false)),
+            },
+        };
+        let pick = |found: Vec<(Key, ReferrerRecord)>| {
+            let descriptors = found
+                .into_iter()
+                .filter_map(|(_, record)| record.descriptor);
+            std::future::ready(Ok(descriptors.collect())).boxed()
+        };
+        let (items, more) = self.engine.page(&prefix, after, page.limit, pick).await?;
+        Ok(Page::new(items, more))
+    }
+
+    async fn repositories(&self, page: &PageRequest) -> Result<Page<RepositoryName>, StoreError> {
+        let after = page.after.as_deref().map(keys::repository_after);
+        let engine = Arc::clone(&self.engine);
+        let pick = move |found: Vec<(Key, MarkRecord)>| {
+            let engine = Arc::clone(&engine);
+            async move {
+                let looks = found.into_iter().filter_map(|(key, _)| match key {
+                    Key::Repository(name) => Some(name),
+                    _ => None,
+                });
+                let looks = looks.map(|name| {
+                    let engine = Arc::clone(&engine);
+                    async move { Ok(engine.holds_manifest(&name).await?.then_some(name)) }
+                });
+                let names = gather(looks.collect()).await?;
+                Ok(names.into_iter().flatten().collect())
+            }
+            .boxed()
+        };
+        let (items, more) = self
+            .engine
+            .page(keys::REPOSITORIES, after, page.limit, pick)
+            .await?;
+        Ok(Page::new(items, more))
+    }
+
+    async fn link_blob(
+        &self,
+        repository: &RepositoryName,
+        blob: &BlobMeta,
+    ) -> Result<(), StoreError> {
+        let key = Key::Blob(blob.digest);
+        let size = blob.size;
+        let fits = move |record: &BlobRecord| record.size == size;
+        if self.engine.protect(&key, Promise::Told, fits).await? {
+            self.engine.link(repository, &blob.digest).await
+        } else {
+            Err(StoreError::NotFound)
+        }
+    }
+
+    async fn has_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let key = Key::Link(repository.clone(), *digest);
+        let found = self.engine.get::<LinkRecord>(&key).await?;
+        Ok(found.header().is_some_and(|link| link.life.is_there()))
+    }
+
+    async fn unlink_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let key = Key::Link(repository.clone(), *digest);
+        for _ in 0..SWAP_TRIES {
+            let found = self.engine.get::<LinkRecord>(&key).await?;
+            let Some(link) = found.header().filter(|link| link.life.is_there()) else {
+                return Err(StoreError::NotFound);
+            };
+            let gone = LinkRecord {
+                life: Life::Dead,
+                ..link.clone()
+            };
+            let swap = self.engine.swap(&key, found.version.as_ref(), &gone, &[]);
+            if let Swap::Won(..) = swap.await? {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+}
+
+impl Engine {
+    async fn holds_manifest(self: &Arc<Self>, name: &RepositoryName) -> Result<bool, StoreError> {
+        let pick = |found: Vec<(Key, RevisionRecord)>| {
+            let there = found
+                .into_iter()
+                .filter(|(_, record)| record.life.is_there());
+            std::future::ready(Ok(there.map(drop).collect::<Vec<()>>())).boxed()
+        };
+        let (found, _) = self.page(&keys::manifests(name), None, 1, pick).await?;
+        Ok(!found.is_empty())
+    }
+}

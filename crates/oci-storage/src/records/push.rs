@@ -1,0 +1,458 @@
+//! Pushing manifests, in the order that keeps what they need from the collector.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use oci_core::error::StoreError;
+use oci_core::manifest::ManifestReference;
+use oci_core::store::{PutManifest, TagPrecondition, TagWrite};
+use oci_core::{Digest, Manifest, RepositoryName, Tag};
+
+use super::access::{Found, Swap, gather};
+use super::content::{Promise, contended};
+use super::delete::{Dead, references_of};
+use super::encoding::{Decoded, Nonce};
+use super::keys::{self, Key};
+use super::model::{Life, ReferrerRecord, RevisionRecord, TagRecord, TagTarget, target_of};
+use super::{Engine, SWAP_TRIES};
+
+/// A manifest on its way in.
+#[derive(Debug)]
+pub(super) struct Push {
+    engine: Arc<Engine>,
+    repository: RepositoryName,
+    digest: Digest,
+    manifest: Manifest,
+    needed: Vec<ManifestReference>,
+    tags: Vec<TagWrite>,
+    /// The nonces of all attempts.
+    own: Vec<Nonce>,
+    /// Tags that were moved so far, or may have been, and where from.
+    moved: Vec<(Tag, Option<TagTarget>)>,
+    /// Manifests that were live and swapped for this one: its own of earlier attempts, and others'.
+    replaced: Vec<RevisionRecord>,
+    /// Whether it was there before this push.
+    was_there: bool,
+    /// Whether it is there, as far as this push knows.
+    visible: bool,
+}
+
+/// How an attempt ended.
+enum Outcome {
+    Done,
+    /// Somebody else got in between. What this attempt wrote may have been there and been replaced, and
+    /// its references removed with it, so nothing is written under its nonce any more.
+    Again,
+}
+
+impl Push {
+    pub(super) fn new(engine: Arc<Engine>, put: &PutManifest<'_>) -> Self {
+        let mut tags = put.tags.to_vec();
+        // What may fail first, so that tags that may be moved anyhow never have to be moved back.
+        tags.sort_by_key(|write| write.precondition == TagPrecondition::None);
+        Self {
+            engine,
+            repository: put.repository.clone(),
+            digest: *put.digest,
+            manifest: put.manifest.clone(),
+            needed: put.references.to_vec(),
+            tags,
+            own: Vec::new(),
+            moved: Vec::new(),
+            replaced: Vec::new(),
+            was_there: false,
+            visible: false,
+        }
+    }
+
+    /// Runs to its end once begun.
+    pub(super) async fn run(mut self) -> Result<(), StoreError> {
+        let mut failures = 0;
+        for _ in 0..SWAP_TRIES {
+            match self.attempt().await {
+                Ok(Outcome::Done) => return Ok(()),
+                Ok(Outcome::Again) => {}
+                // It is visible, but not all that points to it: to leave it so comes last.
+                Err(StoreError::Unavailable { .. } | StoreError::NoSpace(_))
+                    if self.visible && failures < FAILURES =>
+                {
+                    failures += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(contended())
+    }
+
+    async fn attempt(&mut self) -> Result<Outcome, StoreError> {
+        let engine = Arc::clone(&self.engine);
+        let push = engine.nonce();
+        self.own.push(push);
+        let begun = engine.now();
+
+        // As they are before anything of this push is visible: a delete of it rewrites them after that.
+        let entry = match self.referrer_key() {
+            Some(key) => Some((engine.get::<ReferrerRecord>(&key).await?, key)),
+            None => None,
+        };
+        let tags = self.read_tags().await?;
+
+        // 1: the references, and hints for whoever deletes it.
+        self.mark_all(push).await?;
+        // 2: what they refer to.
+        let missing = engine
+            .missing(&self.repository, &self.needed, Promise::Kept, |_| true)
+            .await?;
+        if !missing.is_empty() {
+            return self
+                .refuse(push, StoreError::MissingReferences(missing))
+                .await;
+        }
+        if !(self.tags.iter().zip(&tags)).all(|(write, found)| self.may_write(write, found)) {
+            return self.refuse(push, StoreError::Precondition).await;
+        }
+        if self.took_too_long(begun) {
+            self.abandon(push).await;
+            return Ok(Outcome::Again);
+        }
+
+        // 3: the manifest.
+        engine
+            .mark(&Key::Repository(self.repository.clone()))
+            .await?;
+        if !self.write_revision(push).await? {
+            return Ok(Outcome::Again);
+        }
+
+        // 4: what points to it.
+        if let Some((found, key)) = entry
+            && !self.write_entry(push, &key, found).await?
+        {
+            return Ok(Outcome::Again);
+        }
+        for (write, found) in self.tags.clone().into_iter().zip(tags) {
+            if !self.write_tag(push, &write, &found).await? {
+                return Ok(Outcome::Again);
+            }
+        }
+        self.tidy(push).await;
+        Ok(Outcome::Done)
+    }
+
+    fn referrer_key(&self) -> Option<Key> {
+        let subject = self.manifest.subject()?.digest()?;
+        Some(Key::Referrer(
+            self.repository.clone(),
+            *subject,
+            self.digest,
+        ))
+    }
+
+    async fn read_tags(&self) -> Result<Vec<Found<TagRecord>>, StoreError> {
+        let reads = self.tags.iter().map(|write| {
+            let engine = Arc::clone(&self.engine);
+            let key = Key::Tag(self.repository.clone(), write.tag.clone());
+            async move { engine.get::<TagRecord>(&key).await }
+        });
+        gather(reads.collect()).await
+    }
+
+    fn may_write(&self, write: &TagWrite, found: &Found<TagRecord>) -> bool {
+        let target = target_of(found.header());
+        target.is_some_and(|target| self.own.contains(&target.push))
+            || write
+                .precondition
+                .holds(target.map(|target| &target.digest))
+    }
+
+    fn revision(&self, push: Nonce) -> RevisionRecord {
+        RevisionRecord {
+            life: Life::Live,
+            push,
+            media_type: self.manifest.manifest_type().as_str().to_owned(),
+            references: self.needed.iter().map(|needed| needed.digest).collect(),
+            subject: self
+                .manifest
+                .subject()
+                .and_then(|subject| subject.digest())
+                .copied(),
+            pending: false,
+            touched: self.engine.now(),
+        }
+    }
+
+    /// The references and hints of an attempt.
+    fn marks(&self, push: Nonce) -> Vec<Key> {
+        let tags: BTreeSet<&Tag> = self.tags.iter().map(|write| &write.tag).collect();
+        let hints = tags
+            .into_iter()
+            .map(|tag| Key::Tagged(self.repository.clone(), self.digest, tag.clone(), push));
+        references_of(&self.repository, &self.digest, &self.revision(push))
+            .chain(hints)
+            .collect()
+    }
+
+    async fn mark_all(&self, push: Nonce) -> Result<(), StoreError> {
+        let marks = self.marks(push).into_iter().map(|key| {
+            let engine = Arc::clone(&self.engine);
+            async move { engine.mark(&key).await }
+        });
+        gather(marks.collect()).await.map(drop)
+    }
+
+    /// References without a manifest are removed after a long while. A push that was held up for
+    /// anything like that begins again.
+    fn took_too_long(&self, begun: u64) -> bool {
+        let took = self.engine.now().saturating_sub(begun);
+        took > self.engine.options.grace.as_secs() / 2
+    }
+
+    /// Swaps the manifest in. `false` if somebody else has changed it meanwhile.
+    async fn write_revision(&mut self, push: Nonce) -> Result<bool, StoreError> {
+        let engine = Arc::clone(&self.engine);
+        let key = Key::Manifest(self.repository.clone(), self.digest);
+        let revision = self.revision(push);
+        let Found { version, record } = engine.get::<RevisionRecord>(&key).await?;
+        let before = record.map(|record| record.header);
+        if let Some(dead) = before.clone().filter(|before| before.pending) {
+            let dead = Dead {
+                repository: self.repository.clone(),
+                digest: self.digest,
+                revision: dead,
+                version,
+            };
+            engine.clean_up(dead).await?;
+            // That has rewritten what was read of tags and the entry.
+            self.abandon(push).await;
+            return Ok(false);
+        }
+        let bytes = self.manifest.bytes();
+        let swap = engine.swap(&key, version.as_ref(), &revision, bytes);
+        if let Swap::Won(..) = swap.await? {
+            self.note_replaced(before);
+            return Ok(true);
+        }
+        let found = engine.get::<RevisionRecord>(&key).await?;
+        if found.header().is_some_and(|now| now.push == push) {
+            // It was written, and only its state has changed since: the references are needed.
+            self.note_replaced(before);
+        } else {
+            self.abandon(push).await;
+        }
+        Ok(false)
+    }
+
+    /// Removes the references and hints of an attempt under whose nonce nothing is or will be visible.
+    async fn abandon(&self, push: Nonce) {
+        // What stays behind costs the collector a look.
+        let _ = self.engine.purge_all(self.marks(push)).await;
+    }
+
+    /// Ends a push that may not go on. What earlier attempts have changed is taken back.
+    async fn refuse(&mut self, push: Nonce, error: StoreError) -> Result<Outcome, StoreError> {
+        self.engine.purge_all(self.marks(push)).await?;
+        if self.visible {
+            self.undo().await?;
+        }
+        Err(error)
+    }
+
+    /// Whether the manifest is there, as this attempt wrote it.
+    async fn still_there(&self, push: Nonce) -> Result<bool, StoreError> {
+        let key = Key::Manifest(self.repository.clone(), self.digest);
+        let found = self.engine.get::<RevisionRecord>(&key).await?;
+        let revision = found.header();
+        Ok(revision.is_some_and(|revision| revision.life.is_there() && revision.push == push))
+    }
+
+    async fn write_entry(
+        &self,
+        push: Nonce,
+        key: &Key,
+        mut found: Found<ReferrerRecord>,
+    ) -> Result<bool, StoreError> {
+        let entry = ReferrerRecord {
+            descriptor: Some(self.manifest.descriptor(self.digest)),
+        };
+        for _ in 0..SWAP_TRIES {
+            let swap = self.engine.swap(key, found.version.as_ref(), &entry, &[]);
+            if let Swap::Won(..) = swap.await? {
+                return Ok(true);
+            }
+            found = self.engine.get(key).await?;
+            if !self.still_there(push).await? {
+                return Ok(false);
+            }
+        }
+        Err(contended())
+    }
+
+    /// Moves a tag from where it was read. `false` if somebody else has moved it, or deleted what it is
+    /// to point to, since then.
+    async fn write_tag(
+        &mut self,
+        push: Nonce,
+        write: &TagWrite,
+        found: &Found<TagRecord>,
+    ) -> Result<bool, StoreError> {
+        let key = Key::Tag(self.repository.clone(), write.tag.clone());
+        let record = TagRecord {
+            to: Some(TagTarget {
+                digest: self.digest,
+                push,
+            }),
+        };
+        // Noted before it is known, as the answer may get lost.
+        let before = target_of(found.header()).cloned();
+        self.moved.push((write.tag.clone(), before));
+        // Never twice: whoever replaces it removes its hint, without which no delete would find it.
+        let swap = (self.engine).swap(&key, found.version.as_ref(), &record, &[]);
+        Ok(matches!(swap.await?, Swap::Won(..)))
+    }
+
+    /// Removes what this push has replaced. What stays behind costs the collector a look.
+    async fn tidy(&self, push: Nonce) {
+        let hints = self.moved.iter().filter_map(|(tag, before)| {
+            let before = before.as_ref().filter(|before| before.push != push)?;
+            Some(Key::Tagged(
+                self.repository.clone(),
+                before.digest,
+                tag.clone(),
+                before.push,
+            ))
+        });
+        let replaced = hints.chain(self.replaced_references()).collect();
+        let _ = self.engine.purge_all(replaced).await;
+    }
+
+    /// Takes back what earlier attempts of a push have changed that may not go on. May be repeated.
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        // Where each tag was before it was this push's own, for the last time.
+        let mut origins: BTreeMap<&Tag, Option<&TagTarget>> = BTreeMap::new();
+        for (tag, before) in &self.moved {
+            let before = before.as_ref();
+            if before.is_none_or(|before| !self.own.contains(&before.push)) {
+                origins.insert(tag, before);
+            }
+        }
+        for (tag, target) in origins {
+            self.move_back(tag, target.cloned()).await?;
+        }
+        // If somebody else had pushed the manifest, it stays, kept by the references of this push.
+        if !self.was_there {
+            self.take_away().await?;
+        }
+        self.engine
+            .purge_all(self.replaced_references().collect())
+            .await
+    }
+
+    fn note_replaced(&mut self, before: Option<RevisionRecord>) {
+        self.visible = true;
+        match before.filter(|before| before.life.is_there()) {
+            Some(before) => {
+                self.was_there |= !self.own.contains(&before.push);
+                self.replaced.push(before);
+            }
+            None => self.was_there = false,
+        }
+    }
+
+    /// The references of manifests that this one has replaced: nobody needs them any more.
+    fn replaced_references(&self) -> impl Iterator<Item = Key> {
+        let replaced = self.replaced.iter();
+        replaced.flat_map(|before| references_of(&self.repository, &self.digest, before))
+    }
+
+    async fn move_back(&self, tag: &Tag, target: Option<TagTarget>) -> Result<(), StoreError> {
+        let engine = &self.engine;
+        let key = Key::Tag(self.repository.clone(), tag.clone());
+        let is_own = |found: &Found<TagRecord>| {
+            target_of(found.header()).is_some_and(|to| self.own.contains(&to.push))
+        };
+        if !is_own(&engine.get(&key).await?) {
+            return Ok(());
+        }
+        // As if the old target was pushed again: hint, tag, manifest, in this order.
+        let target = target.map(|target| TagTarget {
+            push: engine.nonce(),
+            ..target
+        });
+        if let Some(target) = &target {
+            let hint = Key::Tagged(
+                self.repository.clone(),
+                target.digest,
+                tag.clone(),
+                target.push,
+            );
+            engine.mark(&hint).await?;
+        }
+        for _ in 0..SWAP_TRIES {
+            let found = engine.get::<TagRecord>(&key).await?;
+            if !is_own(&found) {
+                // Somebody has moved it on.
+                return Ok(());
+            }
+            let mut to = target.clone();
+            if let Some(target) = &to {
+                let key = Key::Manifest(self.repository.clone(), target.digest);
+                let revision = engine.get::<RevisionRecord>(&key).await?;
+                if !revision.header().is_some_and(|it| it.life.is_there()) {
+                    to = None;
+                }
+            }
+            let record = TagRecord { to };
+            let swap = engine.swap(&key, found.version.as_ref(), &record, &[]);
+            if let Swap::Won(..) = swap.await? {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+
+    /// Removes the manifest again, as a collector would: an index may have come to need it meanwhile.
+    async fn take_away(&self) -> Result<(), StoreError> {
+        let engine = &self.engine;
+        let key = Key::Manifest(self.repository.clone(), self.digest);
+        let Found { version, record } = engine.get::<RevisionRecord>(&key).await?;
+        let own = |record: &Decoded<RevisionRecord>| {
+            self.own.contains(&record.header.push) && record.header.life == Life::Live
+        };
+        let Some(Decoded {
+            header: mut revision,
+            body,
+            ..
+        }) = record.filter(own)
+        else {
+            // Somebody else has pushed or deleted it.
+            return Ok(());
+        };
+        revision.life = Life::Condemned;
+        let swap = engine.swap(&key, version.as_ref(), &revision, &body);
+        let Swap::Won(version, _) = swap.await? else {
+            return Ok(());
+        };
+        let parents = keys::references_in(&self.digest, &self.repository);
+        if engine.scan(&parents, None, 1).await?.is_empty() {
+            revision.life = Life::Dead;
+            revision.pending = true;
+            let swap = engine.swap(&key, Some(&version), &revision, &[]);
+            if let Swap::Won(version, _) = swap.await? {
+                let dead = Dead {
+                    repository: self.repository.clone(),
+                    digest: self.digest,
+                    revision,
+                    version: Some(version),
+                };
+                engine.clean_up(dead).await?;
+            }
+        } else {
+            revision.life = Life::Live;
+            let _lost_is_fine = engine.swap(&key, Some(&version), &revision, &body).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How often a push that is half visible is tried again.
+const FAILURES: usize = 3;

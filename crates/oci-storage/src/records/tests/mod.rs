@@ -1,0 +1,8 @@
+//! Tests of the engine over stores that interleave, fail and forget.
+
+mod faults;
+mod formats;
+mod harness;
+mod interleaved;
+mod overtaken;
+mod sessions;

@@ -1,0 +1,84 @@
+//! `auth.htpasswd`: opening the password file, and making one where there is none.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use oci_auth::htpasswd::{HtpasswdAuthenticator, HtpasswdOptions, PasswordHash, UserName, line};
+
+use crate::config::Htpasswd;
+
+/// Opens the password file of the configuration.
+///
+/// If it is missing, a user `docker` is made, as Distribution does; but the password goes into a file
+/// that only this user can read, never into the log.
+pub(super) async fn open(config: &Htpasswd) -> anyhow::Result<HtpasswdAuthenticator> {
+    let config = config.clone();
+    // Hashing and reading take tens of milliseconds.
+    tokio::task::spawn_blocking(move || open_blocking(&config))
+        .await
+        .context("reading the password file")?
+}
+
+fn open_blocking(config: &Htpasswd) -> anyhow::Result<HtpasswdAuthenticator> {
+    let realm = config
+        .realm
+        .parse()
+        .with_context(|| format!("`auth.htpasswd.realm`: {:?}", config.realm))?;
+    let options = || {
+        HtpasswdOptions::new()
+            .realm(Clone::clone(&realm))
+            .on_problem(|problem| tracing::warn!("{problem}"))
+    };
+    match HtpasswdAuthenticator::open(&config.path, options()) {
+        Err(error) if error.is_missing() => {
+            let password_file = create(&config.path)?;
+            tracing::warn!(
+                "`auth.htpasswd.path`: there was no {}, so it was made with one user, `docker`; the password is in {}",
+                config.path.display(),
+                password_file.display(),
+            );
+            Ok(HtpasswdAuthenticator::open(&config.path, options())?)
+        }
+        opened => opened.context("`auth.htpasswd.path`"),
+    }
+}
+
+/// Writes a password file with one user and, beside it, the password. Returns where that is.
+fn create(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut random = [0; 24];
+    getrandom::fill(&mut random)
+        .map_err(|error| anyhow::anyhow!("no random bytes for a password: {error}"))?;
+    let letter = |byte: &u8| LETTERS.get(usize::from(*byte) % LETTERS.len()).copied();
+    let password: String = random.iter().filter_map(letter).map(char::from).collect();
+    let hash = PasswordHash::new(&password, PasswordHash::DEFAULT_COST)?;
+    let user: UserName = "docker".parse()?;
+    let mut password_path = path.as_os_str().to_owned();
+    password_path.push(".password");
+    let password_path = PathBuf::from(password_path);
+    // The password first: a user nobody knows the password of would not be made again.
+    write(&password_path, &format!("{password}\n"))?;
+    write(path, &format!("{}\n", line(&user, &hash)))?;
+    Ok(password_path)
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let failed = || {
+        format!(
+            "cannot make the password file {}; make one with `htpasswd -Bbn USER PASSWORD`, or point `auth.htpasswd.path` at it",
+            path.display()
+        )
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)
+}
+
+/// Letters and digits that are not mistaken for one another.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";

@@ -1,0 +1,88 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod serve;
+
+/// A container registry in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "registryd", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the registry. This is what `registryd` alone does.
+    ///
+    /// Without a configuration file, images are kept in ./registry-data and served on 127.0.0.1:5000.
+    /// REGISTRY_* environment variables override the file, as with CNCF Distribution.
+    Serve(Serve),
+}
+
+#[derive(Debug, Default, Args)]
+struct Serve {
+    /// The configuration file, in CNCF Distribution's format; by default what the variable
+    /// `REGISTRY_CONFIGURATION_PATH` names.
+    config: Option<PathBuf>,
+    /// Refuse a configuration with anything in it that is unknown.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub fn run(self) -> ExitCode {
+        let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
+            Command::Serve(arguments) => serve::run(arguments),
+        };
+        match outcome {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Reads the command line and obeys it.
+pub fn main() -> ExitCode {
+    Cli::parse().run()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn alone_it_serves() {
+        assert!(
+            Cli::try_parse_from(["registryd"])
+                .unwrap()
+                .command
+                .is_none()
+        );
+        let cli =
+            Cli::try_parse_from(["registryd", "serve", "/etc/docker/registry/config.yml"]).unwrap();
+        assert!(matches!(
+            cli.command,
+            Some(Command::Serve(Serve {
+                config: Some(_),
+                strict: false
+            }))
+        ));
+        assert!(Cli::try_parse_from(["registryd", "sevre"]).is_err());
+    }
+}

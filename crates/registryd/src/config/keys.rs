@@ -1,0 +1,338 @@
+//! Every key of Distribution's configuration schema 0.1, those of 2.8 and 3.x alike.
+
+use http::{HeaderName, Uri};
+
+use super::{
+    addr::ListenAddr,
+    diagnostic::code,
+    schema::{Key, Kind, Misfit},
+};
+
+const ANY_INT: Kind = Kind::Int {
+    least: i64::MIN,
+    most: i64::MAX,
+};
+const COUNT: Kind = Kind::Int {
+    least: 0,
+    most: u32::MAX as i64,
+};
+const HEADERS: Kind = Kind::Map(&Kind::List(&Kind::Text));
+
+/// The top of the file.
+pub(super) static ROOT: &[Key] = &[
+    Key::new("version", Kind::Text),
+    Key::new("log", Kind::Section(LOG)),
+    Key::new("loglevel", Kind::Word(LEVELS)),
+    Key::new("storage", Kind::Selector(STORAGE)),
+    Key::new("auth", Kind::Selector(AUTH)),
+    Key::new("http", Kind::Section(HTTP)),
+    Key::new("health", Kind::Section(HEALTH)),
+    Key::new("catalog", Kind::Section(CATALOG)),
+    Key::new("tags", Kind::Section(TAGS)),
+    Key::new("proxy", Kind::Section(PROXY)),
+    Key::new("notifications", Kind::Section(NOTIFICATIONS)),
+    Key::new("middleware", Kind::Opaque)
+        .ignored("there are no middlewares; downloads are served by the registry itself"),
+    Key::new("redis", Kind::Opaque).ignored("nothing is kept in Redis"),
+    Key::new("validation", Kind::Section(VALIDATION)),
+    Key::new("policy", Kind::Opaque).ignored("repositories of every class of content are accepted"),
+    Key::new("compatibility", Kind::Opaque)
+        .ignored("Docker image manifests of schema version 1 are not accepted"),
+    Key::new("reporting", Kind::Opaque).ignored("failures are reported in the log only"),
+];
+
+/// Keys of `storage` that are no drivers.
+pub(super) static STORAGE_OPTIONS: &[&str] = &["delete", "redirect", "cache", "tag", "maintenance"];
+
+/// Misleading names, in the file and in variables, and the key they stand for.
+pub(super) static MISTAKEN: &[(&str, &str)] = &[
+    ("port", "http.addr"),
+    ("http.port", "http.addr"),
+    ("http.address", "http.addr"),
+    ("http.tls.cert", "http.tls.certificate"),
+    (
+        "storage.filesystem.path",
+        "storage.filesystem.rootdirectory",
+    ),
+    (
+        "storage.filesystem.root",
+        "storage.filesystem.rootdirectory",
+    ),
+];
+
+const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
+
+static LOG: &[Key] = &[
+    Key::new("level", Kind::Word(LEVELS)),
+    Key::new("formatter", Kind::Word(&["text", "json", "logstash"])),
+    Key::new("fields", Kind::Map(&Kind::Text)),
+    Key::new(
+        "accesslog",
+        Kind::Section(&[Key::new("disabled", Kind::Bool)]),
+    ),
+    Key::new("reportcaller", Kind::Opaque).ignored("log lines do not name the source code"),
+    Key::new("hooks", Kind::Opaque).ignored("the log is not sent by mail"),
+];
+
+const OTHER_DRIVER: &str = "content would be kept in another place than the configuration says";
+
+static STORAGE: &[Key] = &[
+    Key::new(
+        "filesystem",
+        Kind::Section(&[
+            Key::new("rootdirectory", Kind::Text),
+            Key::new("maxthreads", COUNT),
+        ]),
+    ),
+    // Its parameters do not exist; what is written below it has never had an effect.
+    Key::new("inmemory", Kind::Section(&[])),
+    Key::new("s3", Kind::Opaque)
+        .aka(&["s3aws"])
+        .refused(OTHER_DRIVER),
+    Key::new("azure", Kind::Opaque).refused(OTHER_DRIVER),
+    Key::new("gcs", Kind::Opaque).refused(OTHER_DRIVER),
+    Key::new("swift", Kind::Opaque).refused(OTHER_DRIVER),
+    Key::new("oss", Kind::Opaque).refused(OTHER_DRIVER),
+    Key::new("delete", Kind::Section(&[Key::new("enabled", Kind::Bool)])),
+    Key::new(
+        "redirect",
+        Kind::Section(&[Key::new("disable", Kind::Bool)]),
+    ),
+    Key::new(
+        "cache",
+        Kind::Section(&[
+            Key::new("blobdescriptor", Kind::Text)
+                .aka(&["layerinfo"])
+                .no_effect("descriptors are read from the store, which needs no cache before it"),
+            Key::new("blobdescriptorsize", ANY_INT)
+                .no_effect("descriptors are read from the store, which needs no cache before it"),
+        ]),
+    ),
+    Key::new(
+        "tag",
+        Kind::Section(&[Key::new("concurrencylimit", ANY_INT).no_effect(
+            "deleting a manifest looks at the tags of its repository one after the other",
+        )]),
+    ),
+    Key::new(
+        "maintenance",
+        Kind::Section(&[
+            Key::new(
+                "uploadpurging",
+                Kind::Section(&[
+                    Key::new("enabled", Kind::Bool),
+                    Key::new("age", Kind::Duration),
+                    Key::new("interval", Kind::Duration),
+                    Key::new("dryrun", Kind::Bool),
+                ]),
+            ),
+            Key::new(
+                "readonly",
+                Kind::Section(&[Key::new("enabled", Kind::Bool)]),
+            ),
+        ]),
+    ),
+];
+
+const OTHER_AUTH: &str = "access would not be protected as the configuration says";
+
+static AUTH: &[Key] = &[
+    Key::new("none", Kind::Section(&[])),
+    Key::new(
+        "htpasswd",
+        Kind::Section(&[Key::new("realm", Kind::Text), Key::new("path", Kind::Text)]),
+    ),
+    Key::new("token", Kind::Opaque).refused(OTHER_AUTH),
+    Key::new("silly", Kind::Opaque).refused("it lets in everybody who sends any credentials"),
+];
+
+static HTTP: &[Key] = &[
+    // Its form depends on `net`.
+    Key::new("addr", Kind::Text),
+    Key::new("net", Kind::Word(&["tcp", "unix"])),
+    Key::new("host", Kind::Form(host)),
+    Key::new("prefix", Kind::Form(prefix)),
+    Key::new("secret", Kind::Text)
+        .no_effect("upload sessions are kept on the server and need no signature"),
+    Key::new("relativeurls", Kind::Bool),
+    Key::new("draintimeout", Kind::Duration),
+    Key::new("headers", HEADERS),
+    Key::new("tls", Kind::Section(TLS)),
+    Key::new("http2", Kind::Section(&[Key::new("disabled", Kind::Bool)])),
+    Key::new(
+        "h2c",
+        Kind::Section(&[Key::new("enabled", Kind::Opaque)
+            .no_effect("clients that begin with HTTP/2 are always understood, also without TLS")]),
+    ),
+    Key::new(
+        "debug",
+        Kind::Section(&[
+            Key::new("addr", Kind::Form(listen)).ignored("there is no second listener"),
+            Key::new("prometheus", Kind::Opaque).ignored("metrics are not served there"),
+        ]),
+    ),
+];
+
+static TLS: &[Key] = &[
+    Key::new("certificate", Kind::Text).aka(&["cert"]),
+    Key::new("key", Kind::Text),
+    Key::new("minimumtls", Kind::Word(&["tls1.2", "tls1.3"])),
+    Key::new("clientcas", Kind::List(&Kind::Text))
+        .refused("client certificates are not checked: everybody would be let in"),
+    Key::new(
+        "clientauth",
+        Kind::Word(&[
+            "request-client-cert",
+            "require-any-client-cert",
+            "verify-client-cert-if-given",
+            "require-and-verify-client-cert",
+        ]),
+    ),
+    Key::new("ciphersuites", Kind::Opaque)
+        .ignored("the cipher suites are fixed: only those with forward secrecy are offered"),
+    Key::new("letsencrypt", Kind::Opaque)
+        .refused("no certificate would be requested, and everything be served in plain text"),
+];
+
+const OTHER_CHECK: &str =
+    "no checks run in the background: trouble with the store shows in the requests it concerns";
+
+static HEALTH: &[Key] = &[
+    Key::new(
+        "storagedriver",
+        Kind::Section(&[
+            Key::new("enabled", Kind::Bool),
+            Key::new("interval", Kind::Duration),
+            Key::new("threshold", COUNT),
+        ]),
+    )
+    .no_effect(OTHER_CHECK),
+    Key::new(
+        "file",
+        Kind::List(&Kind::Section(&[
+            Key::new("file", Kind::Text),
+            Key::new("interval", Kind::Duration),
+        ])),
+    )
+    .go("FILECHECKERS")
+    .ignored(OTHER_CHECK),
+    Key::new(
+        "http",
+        Kind::List(&Kind::Section(&[
+            Key::new("uri", Kind::Text),
+            Key::new("headers", HEADERS),
+            Key::new(
+                "statuscode",
+                Kind::Int {
+                    least: 0,
+                    most: 999,
+                },
+            ),
+            Key::new("timeout", Kind::Duration),
+            Key::new("interval", Kind::Duration),
+            Key::new("threshold", COUNT),
+        ])),
+    )
+    .go("HTTPCHECKERS")
+    .ignored(OTHER_CHECK),
+    Key::new(
+        "tcp",
+        Kind::List(&Kind::Section(&[
+            Key::new("addr", Kind::Text),
+            Key::new("timeout", Kind::Duration),
+            Key::new("interval", Kind::Duration),
+            Key::new("threshold", COUNT),
+        ])),
+    )
+    .go("TCPCHECKERS")
+    .ignored(OTHER_CHECK),
+];
+
+static CATALOG: &[Key] = &[Key::new("maxentries", ANY_INT)];
+
+static TAGS: &[Key] = &[Key::new("maxtags", COUNT)];
+
+const NO_PROXY: &str = "it belongs to the pull-through cache, which is not supported";
+
+static PROXY: &[Key] = &[
+    Key::new("remoteurl", Kind::Opaque).refused(
+        "the registry would not fetch from there: what it does not hold would be missing, \
+         and it would accept pushes",
+    ),
+    Key::new("username", Kind::Opaque).no_effect(NO_PROXY),
+    Key::new("password", Kind::Opaque).no_effect(NO_PROXY),
+    Key::new("ttl", Kind::Opaque).no_effect(NO_PROXY),
+    Key::new("cachewritetimeout", Kind::Opaque).no_effect(NO_PROXY),
+    Key::new("exec", Kind::Opaque).no_effect(NO_PROXY),
+];
+
+static NOTIFICATIONS: &[Key] = &[
+    Key::new("events", Kind::Opaque)
+        .go("EVENTCONFIG")
+        .no_effect("notifications are not sent"),
+    Key::new("endpoints", Kind::Opaque)
+        .refused("no events would be sent, and what waits for them would wait for ever"),
+];
+
+static VALIDATION: &[Key] = &[
+    Key::new("enabled", Kind::Opaque).no_effect("manifests are always validated"),
+    Key::new("disabled", Kind::Opaque).ignored("manifests are always validated"),
+    Key::new("manifests", Kind::Opaque)
+        .ignored("the URLs and platforms in manifests are not restricted"),
+];
+
+/// `http.host`: only scheme and authority are used.
+fn host(text: &str) -> Result<String, Misfit> {
+    let misfit = |why: &str| Misfit {
+        why: why.to_owned(),
+        fix: "write scheme and host, as in `https://registry.example.com`".to_owned(),
+    };
+    let uri: Uri = text.parse().map_err(|_| misfit("it is not a URL"))?;
+    let scheme = match uri.scheme_str() {
+        Some(scheme @ ("http" | "https")) => scheme,
+        Some(_) => return Err(misfit("its scheme is neither `http` nor `https`")),
+        None => return Err(misfit("it has no scheme")),
+    };
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err(misfit(
+            "it contains a user name, which every client would see",
+        )),
+        Some(authority) if !authority.host().is_empty() => Ok(format!("{scheme}://{authority}")),
+        _ => Err(misfit("it has no host")),
+    }
+}
+
+/// `http.prefix`
+fn prefix(text: &str) -> Result<String, Misfit> {
+    if text.starts_with('/') && text.ends_with('/') && text.parse::<Uri>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err(Misfit {
+        why: "a prefix is a path that begins and ends with `/`".to_owned(),
+        fix: format!("write {}", code(&format!("/{}/", text.trim_matches('/')))),
+    })
+}
+
+/// An address to listen on.
+pub(super) fn listen(text: &str) -> Result<String, Misfit> {
+    match text.parse::<ListenAddr>() {
+        Ok(addr) => Ok(addr.to_string()),
+        Err(error) => {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            let fix = if digits {
+                format!("write {}", code(&format!(":{text}")))
+            } else {
+                "write HOST:PORT, or `:PORT` for every interface".to_owned()
+            };
+            Err(Misfit {
+                why: error.to_string(),
+                fix,
+            })
+        }
+    }
+}
+
+/// Whether a header may have this name.
+pub(super) fn is_header_name(name: &str) -> bool {
+    HeaderName::try_from(name).is_ok()
+}

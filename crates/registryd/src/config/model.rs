@@ -1,0 +1,572 @@
+//! The typed configuration.
+//!
+//! Field names are the keys of Distribution's configuration schema 0.1. `Serialize` writes the same
+//! layout back, secrets left out.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{addr::ListenAddr, duration};
+
+/// Where the filesystem store lies when there is no configuration file.
+pub(super) const NATIVE_ROOT: &str = "./registry-data";
+/// Where it lies when a configuration file names the driver but no directory.
+pub(super) const FILE_ROOT: &str = "/var/lib/registry";
+
+/// The whole configuration.
+///
+/// `Config::default()` is what runs without a configuration file: the filesystem store in
+/// `./registry-data`, listening on `127.0.0.1:5000`, deletion allowed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Config {
+    /// The version of the schema; always `0.1`.
+    #[serde(default = "schema_version")]
+    pub version: String,
+    /// What is logged, and how.
+    #[serde(default)]
+    pub log: Log,
+    /// Where content is kept.
+    pub storage: Storage,
+    /// Who may do what.
+    #[serde(default)]
+    pub auth: Auth,
+    /// How requests come in.
+    #[serde(default)]
+    pub http: Http,
+    /// Which checks decide whether the registry reports itself ready.
+    #[serde(default)]
+    pub health: Health,
+    /// Limits of the repository catalog.
+    #[serde(default)]
+    pub catalog: Catalog,
+    /// Limits of the tag listing.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+fn schema_version() -> String {
+    "0.1".to_owned()
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: schema_version(),
+            log: Log::default(),
+            storage: Storage {
+                driver: StorageDriver::Filesystem(Filesystem {
+                    rootdirectory: PathBuf::from(NATIVE_ROOT),
+                    ..Filesystem::default()
+                }),
+                delete: Delete { enabled: true },
+                maintenance: Maintenance::default(),
+                redirect: Redirect::default(),
+                cache: Cache::default(),
+                tag: TagLookup::default(),
+            },
+            auth: Auth::default(),
+            http: Http::default(),
+            health: Health::default(),
+            catalog: Catalog::default(),
+            tags: Tags::default(),
+        }
+    }
+}
+
+/// `log`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Log {
+    /// The least severe level that is logged.
+    pub level: LogLevel,
+    /// How a line is written.
+    pub formatter: LogFormatter,
+    /// Constant fields of every line.
+    pub fields: BTreeMap<String, String>,
+    /// The log of requests.
+    pub accesslog: AccessLog,
+}
+
+/// `log.level`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// Only failures.
+    Error,
+    /// And what looks wrong.
+    Warn,
+    /// And what happens.
+    #[default]
+    Info,
+    /// And how.
+    Debug,
+}
+
+/// `log.formatter`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LogFormatter {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// One JSON object a line, with Logstash's field names.
+    Logstash,
+}
+
+/// `log.accesslog`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AccessLog {
+    /// Whether requests are left out of the log.
+    pub disabled: bool,
+}
+
+/// `storage`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Storage {
+    /// The one storage driver; its key names it.
+    #[serde(flatten)]
+    pub driver: StorageDriver,
+    /// Deletion of manifests and blobs.
+    #[serde(default)]
+    pub delete: Delete,
+    /// Background work and read-only mode.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+    /// Redirection of downloads to the store.
+    #[serde(default)]
+    pub redirect: Redirect,
+    /// Accepted; has no effect.
+    #[serde(default)]
+    pub cache: Cache,
+    /// Accepted; has no effect.
+    #[serde(default)]
+    pub tag: TagLookup,
+}
+
+/// The storage driver of [`Storage`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StorageDriver {
+    /// `storage.filesystem`
+    Filesystem(Filesystem),
+    /// `storage.inmemory`: everything is gone when the process ends.
+    InMemory {},
+}
+
+/// `storage.filesystem`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Filesystem {
+    /// The directory everything is kept under.
+    pub rootdirectory: PathBuf,
+    /// How many operations may use the disk at a time; at least 25.
+    pub maxthreads: u32,
+}
+
+impl Default for Filesystem {
+    fn default() -> Self {
+        Self {
+            rootdirectory: PathBuf::from(FILE_ROOT),
+            maxthreads: 100,
+        }
+    }
+}
+
+/// `storage.delete`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Delete {
+    /// Whether clients may delete. Off where a configuration file does not say.
+    pub enabled: bool,
+}
+
+/// `storage.maintenance`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Maintenance {
+    /// Removal of abandoned upload sessions.
+    pub uploadpurging: UploadPurging,
+    /// Read-only mode.
+    pub readonly: ReadOnly,
+}
+
+/// `storage.maintenance.uploadpurging`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct UploadPurging {
+    /// Whether abandoned upload sessions are removed.
+    pub enabled: bool,
+    /// How old a session must be; one week by default.
+    #[serde(with = "duration")]
+    pub age: Duration,
+    /// How often to look; once a day by default.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// Whether to log only what would be removed.
+    pub dryrun: bool,
+}
+
+impl Default for UploadPurging {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            age: Duration::from_secs(7 * 24 * 3600),
+            interval: Duration::from_secs(24 * 3600),
+            dryrun: false,
+        }
+    }
+}
+
+/// `storage.maintenance.readonly`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ReadOnly {
+    /// Whether every request that would change something is refused.
+    pub enabled: bool,
+}
+
+/// `storage.redirect`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Redirect {
+    /// Whether downloads always pass through the registry; `None` where it was not written.
+    pub disable: Option<bool>,
+}
+
+/// `storage.cache`: accepted, has no effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Cache {
+    /// The kind of the cache.
+    pub blobdescriptor: Option<String>,
+    /// Its number of entries.
+    pub blobdescriptorsize: Option<i64>,
+}
+
+/// `storage.tag`: accepted, has no effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct TagLookup {
+    /// The number of concurrent tag look-ups.
+    pub concurrencylimit: Option<i64>,
+}
+
+/// `auth`: the one authentication type; its key names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Auth {
+    /// Everybody may do everything.
+    None {},
+    /// `auth.htpasswd`: everybody in the file may do everything.
+    Htpasswd(Htpasswd),
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self::None {}
+    }
+}
+
+/// `auth.htpasswd`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Htpasswd {
+    /// What the client shows when it asks for a password.
+    #[serde(default = "realm")]
+    pub realm: String,
+    /// The htpasswd file.
+    pub path: PathBuf,
+}
+
+fn realm() -> String {
+    "Registry Realm".to_owned()
+}
+
+/// `http`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Http {
+    /// What to listen on; `http.net` is part of it.
+    pub addr: ListenAddr,
+    /// Scheme and authority of the URLs clients see, such as `https://registry.example.com`;
+    /// without a slash at the end.
+    pub host: Option<String>,
+    /// The path everything is served below; begins and ends with `/`.
+    pub prefix: String,
+    /// Accepted; has no effect: upload sessions are not signed.
+    pub secret: Option<Secret>,
+    /// Whether `Location` headers are relative; `None` where it was not written.
+    pub relativeurls: Option<bool>,
+    /// How long requests in flight may take to end when the process is told to stop; `None` where
+    /// it was not written.
+    #[serde(with = "duration::optional")]
+    pub draintimeout: Option<Duration>,
+    /// Headers added to every response of the API.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// TLS; plain HTTP without.
+    pub tls: Option<Tls>,
+    /// HTTP/2.
+    pub http2: Http2,
+    /// A second listener for operators.
+    pub debug: Debug,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            addr: ListenAddr::Tcp {
+                host: Some("127.0.0.1".to_owned()),
+                port: 5000,
+            },
+            host: None,
+            prefix: "/".to_owned(),
+            secret: None,
+            relativeurls: None,
+            draintimeout: None,
+            headers: BTreeMap::new(),
+            tls: None,
+            http2: Http2::default(),
+            debug: Debug::default(),
+        }
+    }
+}
+
+/// `http.tls`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Tls {
+    /// The PEM file with the certificate and its chain.
+    pub certificate: PathBuf,
+    /// The PEM file with the private key.
+    pub key: PathBuf,
+    /// The oldest version clients may use.
+    #[serde(default)]
+    pub minimumtls: TlsVersion,
+    /// The PEM files with the authorities client certificates are checked against.
+    #[serde(default)]
+    pub clientcas: Vec<PathBuf>,
+    /// What is asked of clients, when there are [`clientcas`](Self::clientcas).
+    #[serde(default)]
+    pub clientauth: ClientAuth,
+}
+
+/// `http.tls.minimumtls`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2
+    #[default]
+    #[serde(rename = "tls1.2")]
+    Tls12,
+    /// TLS 1.3
+    #[serde(rename = "tls1.3")]
+    Tls13,
+}
+
+/// `http.tls.clientauth`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ClientAuth {
+    /// Ask, take any answer.
+    RequestClientCert,
+    /// A certificate is needed; it is not checked.
+    RequireAnyClientCert,
+    /// A certificate is checked if there is one.
+    VerifyClientCertIfGiven,
+    /// A certificate is needed and checked.
+    #[default]
+    RequireAndVerifyClientCert,
+}
+
+/// `http.http2`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Http2 {
+    /// Whether only HTTP/1.1 is offered.
+    pub disabled: bool,
+}
+
+/// `http.debug`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Debug {
+    /// What to listen on; no listener without.
+    pub addr: Option<ListenAddr>,
+}
+
+/// `health`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Health {
+    /// The check of the store.
+    pub storagedriver: HealthStorage,
+    /// Checks that fail while a file exists.
+    pub file: Vec<HealthFile>,
+    /// Checks that ask a URL.
+    pub http: Vec<HealthHttp>,
+    /// Checks that connect to a port.
+    pub tcp: Vec<HealthTcp>,
+}
+
+/// `health.storagedriver`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct HealthStorage {
+    /// Whether the store is checked.
+    pub enabled: bool,
+    /// How often.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// How many checks must fail in a row.
+    pub threshold: u32,
+}
+
+impl Default for HealthStorage {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            interval: INTERVAL,
+            threshold: 0,
+        }
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+fn interval() -> Duration {
+    INTERVAL
+}
+
+/// An item of `health.file`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HealthFile {
+    /// The file whose existence means trouble.
+    #[serde(default)]
+    pub file: PathBuf,
+    /// How often to look.
+    #[serde(default = "interval", with = "duration")]
+    pub interval: Duration,
+}
+
+/// An item of `health.http`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HealthHttp {
+    /// The URL to ask.
+    #[serde(default)]
+    pub uri: String,
+    /// Headers of the request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// The status that means health; 0 is 200.
+    #[serde(default)]
+    pub statuscode: u16,
+    /// How long to wait for the answer.
+    #[serde(default, with = "duration")]
+    pub timeout: Duration,
+    /// How often to ask.
+    #[serde(default = "interval", with = "duration")]
+    pub interval: Duration,
+    /// How many checks must fail in a row.
+    #[serde(default)]
+    pub threshold: u32,
+}
+
+/// An item of `health.tcp`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HealthTcp {
+    /// HOST:PORT to connect to.
+    #[serde(default)]
+    pub addr: String,
+    /// How long to wait for the connection.
+    #[serde(default, with = "duration")]
+    pub timeout: Duration,
+    /// How often to connect.
+    #[serde(default = "interval", with = "duration")]
+    pub interval: Duration,
+    /// How many checks must fail in a row.
+    #[serde(default)]
+    pub threshold: u32,
+}
+
+/// `catalog`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Catalog {
+    /// The most repositories of one page.
+    pub maxentries: u32,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self { maxentries: 1000 }
+    }
+}
+
+/// `tags`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Tags {
+    /// The most tags of one page.
+    pub maxtags: u32,
+}
+
+impl Default for Tags {
+    fn default() -> Self {
+        Self { maxtags: 1000 }
+    }
+}
+
+/// A value that is never shown: neither `Debug` nor `Serialize` write it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("[redacted]")
+    }
+}

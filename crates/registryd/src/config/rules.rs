@@ -1,0 +1,408 @@
+//! What one key alone does not tell: rules between keys, and defaults that depend on others.
+
+use std::path::{Path, PathBuf};
+
+use http::HeaderValue;
+use serde_json::{Map, Value as Json};
+
+use super::{
+    check::Checked,
+    diagnostic::{Diagnostic, Diagnostics, code},
+    keys::{self, STORAGE_OPTIONS},
+    model::NATIVE_ROOT,
+    schema::{self, Misfit},
+    source::Source,
+};
+
+/// Distribution's own floor for `storage.filesystem.maxthreads`.
+const FLOOR: i64 = 25;
+
+/// Applies every rule. `file` is the configuration file, if there is one.
+pub(super) fn apply(checked: &mut Checked, file: Option<&Source>, diagnostics: &mut Diagnostics) {
+    let mut rules = Rules {
+        checked,
+        diagnostics,
+    };
+    rules.log_level();
+    rules.storage(file);
+    rules.auth();
+    rules.listener(file);
+    rules.headers();
+    rules.tls();
+    rules.page_sizes();
+}
+
+struct Rules<'a> {
+    checked: &'a mut Checked,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl Rules<'_> {
+    /// `loglevel` became `log.level`.
+    fn log_level(&mut self) {
+        let Some(level) = self.checked.values.remove("loglevel") else {
+            return;
+        };
+        let source = self.source("loglevel");
+        if self.wrote("log.level") {
+            self.diagnostics.push(
+                Diagnostic::warning("`loglevel` is ignored: `log.level` is set", source)
+                    .fix("remove `loglevel`"),
+            );
+            return;
+        }
+        self.diagnostics.push(
+            Diagnostic::warning("`loglevel` is deprecated", source).fix("write `log: {level: …}`"),
+        );
+        self.set("log.level", level);
+        self.checked.sources.rename("loglevel", "log.level");
+    }
+
+    fn storage(&mut self, file: Option<&Source>) {
+        let drivers = self.chosen("storage", STORAGE_OPTIONS);
+        match (drivers.as_slice(), file) {
+            ([], Some(file)) if !self.is_unclear("storage") => {
+                let place = self.place_in(file, "storage");
+                self.diagnostics.push(
+                    Diagnostic::error("no storage driver is configured", place)
+                        .why("the configuration file does not say where content is kept")
+                        .fix("write `storage: {filesystem: {rootdirectory: /var/lib/registry}}`"),
+                );
+            }
+            ([], None) => self.set("storage.filesystem", Json::Object(Map::new())),
+            ([], Some(_)) | ([_], _) => {}
+            _ => self.only_one(&drivers, "storage driver", "REGISTRY_STORAGE"),
+        }
+        if file.is_none() {
+            self.default("storage.filesystem", "rootdirectory", NATIVE_ROOT.into());
+            if self.get("storage.delete").is_none() {
+                self.set("storage.delete", Json::Object(Map::new()));
+            }
+            self.default("storage.delete", "enabled", true.into());
+        }
+        let threads = self.get("storage.filesystem.maxthreads");
+        if let Some(threads) = threads.and_then(Json::as_i64).filter(|n| *n < FLOOR) {
+            let source = self.source("storage.filesystem.maxthreads");
+            let what = format!("`storage.filesystem.maxthreads` is {threads}; {FLOOR} is used");
+            self.diagnostics.push(
+                Diagnostic::warning(what, source)
+                    .why("fewer would let slow transfers hold up all others")
+                    .fix(format!("write {FLOOR} or more")),
+            );
+            self.set("storage.filesystem.maxthreads", FLOOR.into());
+        }
+    }
+
+    fn auth(&mut self) {
+        let types = self.chosen("auth", &[]);
+        match types.as_slice() {
+            [] => {
+                self.checked.values.remove("auth");
+                if self.wrote("auth") && !self.is_unclear("auth") {
+                    let source = self.source("auth");
+                    self.diagnostics.push(
+                        Diagnostic::warning("`auth` names no type of authentication", source)
+                            .why("everybody can push and pull")
+                            .fix("write `auth: none` if that is meant"),
+                    );
+                }
+            }
+            [_] => {}
+            _ => self.only_one(&types, "authentication type", "REGISTRY_AUTH"),
+        }
+        if !self.wrote("auth.htpasswd") {
+            return;
+        }
+        match self.text("auth.htpasswd.path") {
+            Some(path) => self.htpasswd(&PathBuf::from(path)),
+            // A path that is there and wrong has been reported.
+            None if self.wrote("auth.htpasswd.path") => {}
+            None => {
+                let source = self.source("auth.htpasswd");
+                self.diagnostics.push(
+                    Diagnostic::error("`auth.htpasswd.path` is missing", source)
+                        .why("without the file nobody could be recognised")
+                        .fix("set it to the htpasswd file, as in `/auth/htpasswd`"),
+                );
+            }
+        }
+    }
+
+    /// A Kubernetes Secret is mounted as a directory, and people give that.
+    fn htpasswd(&mut self, path: &Path) {
+        if !path.is_dir() {
+            return;
+        }
+        let source = self.source("auth.htpasswd.path");
+        let file = path.join("htpasswd");
+        let names = file_names(path);
+        let what = format!(
+            "`auth.htpasswd.path` is the directory {}",
+            code(&path.to_string_lossy())
+        );
+        if let ([name, ..], false) = (names.as_slice(), file.exists()) {
+            let holds: Vec<_> = names.iter().take(3).map(|n| code(n).to_string()).collect();
+            let fix = if names.len() == 1 {
+                format!("write {}", code(&path.join(name).to_string_lossy()))
+            } else {
+                "write the path of the htpasswd file".to_owned()
+            };
+            self.diagnostics.push(
+                Diagnostic::error(what, source)
+                    .why(format!(
+                        "it holds no file `htpasswd`, but {}",
+                        holds.join(", ")
+                    ))
+                    .fix(fix),
+            );
+            return;
+        }
+        let file = file.to_string_lossy().into_owned();
+        self.diagnostics.push(
+            Diagnostic::warning(what, source)
+                .why(format!("{} is used", code(&file)))
+                .fix(format!("write {}", code(&file))),
+        );
+        self.set("auth.htpasswd.path", file.into());
+    }
+
+    fn listener(&mut self, file: Option<&Source>) {
+        let net = match &mut self.checked.values.get_mut("http") {
+            Some(Json::Object(http)) => http.remove("net"),
+            _ => None,
+        };
+        let unix = net.as_ref().and_then(Json::as_str) == Some("unix");
+        match (self.text("http.addr"), file) {
+            (Some(path), _) if unix => {
+                let path = path.strip_prefix("unix:").unwrap_or(&path).to_owned();
+                self.set("http.addr", format!("unix:{path}").into());
+            }
+            (Some(addr), _) => match keys::listen(&addr) {
+                Ok(addr) => self.set("http.addr", addr.into()),
+                Err(Misfit { why, fix }) => {
+                    let what = format!("`http.addr` is {}: {why}", code(&addr));
+                    let source = self.source("http.addr");
+                    self.diagnostics
+                        .push(Diagnostic::error(what, source).fix(fix));
+                }
+            },
+            (None, _) if unix => {
+                let source = self.source("http.net");
+                self.diagnostics.push(
+                    Diagnostic::error("`http.net` is `unix` but `http.addr` is not set", source)
+                        .fix("set `http.addr` to the path of the socket"),
+                );
+            }
+            (None, Some(file)) if !self.wrote("http.addr") => {
+                let place = self.place_in(file, "http");
+                self.diagnostics.push(
+                    Diagnostic::warning("`http.addr` is not set: `127.0.0.1:5000` is used", place)
+                        .why("only this host can reach it; in a container, nobody")
+                        .fix("write `http: {addr: \":5000\"}`"),
+                );
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn headers(&mut self) {
+        let Some(Json::Object(headers)) = self.get("http.headers") else {
+            return;
+        };
+        let mut wrong = Vec::new();
+        for (name, values) in headers {
+            let path = schema::join("http.headers", name);
+            if !keys::is_header_name(name) {
+                wrong.push((path.clone(), format!("{} is no header name", code(name))));
+            }
+            for value in values.as_array().into_iter().flatten() {
+                let value = value.as_str().unwrap_or_default();
+                if HeaderValue::from_str(value).is_err() {
+                    let what = format!("{} is no value for {}", code(value), code(name));
+                    wrong.push((path.clone(), what));
+                }
+            }
+        }
+        for (path, what) in wrong {
+            let source = self.source(&path);
+            self.diagnostics.push(
+                Diagnostic::error(what, source)
+                    .fix("use a name of letters, digits and `-`, and a value of one line"),
+            );
+        }
+    }
+
+    fn tls(&mut self) {
+        const WHOLE: &str = "http.tls";
+        let certificate = self.wrote("http.tls.certificate");
+        let key = self.wrote("http.tls.key");
+        let plain = "without a certificate everything would be served in plain text";
+        let incomplete = match (certificate, key) {
+            (true, true) => None,
+            // What is missing may be what was misspelt, which has been reported.
+            _ if self.is_unclear(WHOLE) || self.wrote("http.tls.letsencrypt") => None,
+            (false, true) => Some((
+                "http.tls.key",
+                "`http.tls.key` is set but `http.tls.certificate` is not",
+                plain,
+                "set `http.tls.certificate` to the certificate file, or remove `key`",
+            )),
+            (true, false) => Some((
+                "http.tls.certificate",
+                "`http.tls.certificate` is set but `http.tls.key` is not",
+                "a certificate cannot be used without its private key",
+                "set `http.tls.key` to the key file",
+            )),
+            // Switched off, or left empty by a template.
+            (false, false) if !self.has_settings(WHOLE) => {
+                if let Some(Json::Object(http)) = self.checked.values.get_mut("http") {
+                    http.remove("tls");
+                }
+                return;
+            }
+            (false, false) => Some((
+                WHOLE,
+                "`http.tls` has settings but no certificate",
+                plain,
+                "set `http.tls.certificate` and `http.tls.key`, or remove `http.tls`",
+            )),
+        };
+        if let Some((path, what, why, fix)) = incomplete {
+            let source = self.source(path);
+            self.diagnostics
+                .push(Diagnostic::error(what, source).why(why).fix(fix));
+        }
+        if self.wrote("http.tls.clientauth") && !self.wrote("http.tls.clientcas") {
+            let source = self.source("http.tls.clientauth");
+            self.diagnostics.push(
+                Diagnostic::error(
+                    "`http.tls.clientauth` is set but `http.tls.clientcas` is not",
+                    source,
+                )
+                .why("no client would be asked for a certificate")
+                .fix("set `http.tls.clientcas` to the files of the authorities, or remove it"),
+            );
+        }
+    }
+
+    fn page_sizes(&mut self) {
+        let entries = self.get("catalog.maxentries").and_then(Json::as_i64);
+        let Some(entries) = entries.filter(|n| u32::try_from(*n).map_or(true, |n| n == 0)) else {
+            return;
+        };
+        let source = self.source("catalog.maxentries");
+        let used = if entries > 0 { u32::MAX } else { 1000 };
+        let what = format!("`catalog.maxentries` is {entries}; {used} is used");
+        self.diagnostics.push(
+            Diagnostic::warning(what, source).fix(format!("write a number from 1 to {}", u32::MAX)),
+        );
+        self.set("catalog.maxentries", used.into());
+    }
+
+    /// Two drivers, or two types of authentication.
+    fn only_one(&mut self, chosen: &[String], what: &str, variable: &str) {
+        let mut diagnostic: Option<Diagnostic> = None;
+        for key in chosen {
+            let source = self.source(key);
+            diagnostic = Some(match diagnostic {
+                None => {
+                    let names: Vec<_> = chosen.iter().map(|key| format!("`{key}`")).collect();
+                    let what = format!("more than one {what}: {}", names.join(", "));
+                    Diagnostic::error(what, source)
+                }
+                Some(diagnostic) => diagnostic.also_at(source),
+            });
+        }
+        if let Some(diagnostic) = diagnostic {
+            self.diagnostics.push(diagnostic.fix(format!(
+                "remove all but one; a variable replaces what the file says: `{variable}=NAME`"
+            )));
+        }
+    }
+
+    /// The keys directly below `parent` that somebody wrote, `options` left out.
+    fn chosen(&self, parent: &str, options: &[&str]) -> Vec<String> {
+        let below = schema::ROOT.iter().find(|key| key.name == parent);
+        below
+            .map_or(&[][..], |key| key.kind.keys())
+            .iter()
+            .filter(|key| !options.contains(&key.name))
+            .map(|key| schema::join(parent, key.name))
+            .filter(|path| self.wrote(path))
+            .collect()
+    }
+
+    fn has_settings(&self, path: &str) -> bool {
+        self.is_unclear(path)
+            || self.checked.sources.iter().any(|(key, _)| {
+                key.strip_prefix(path)
+                    .is_some_and(|rest| rest.starts_with('.'))
+            })
+    }
+
+    fn is_unclear(&self, path: &str) -> bool {
+        self.checked.unclear.iter().any(|unclear| unclear == path)
+    }
+
+    fn wrote(&self, path: &str) -> bool {
+        self.checked.sources.contains(path)
+    }
+
+    fn source(&self, path: &str) -> Source {
+        self.checked.sources.of(path).clone()
+    }
+
+    /// The place of `path` in the file, or the whole file if it is not there.
+    fn place_in(&self, file: &Source, path: &str) -> Source {
+        match self.source(path) {
+            written @ Source::File { .. } => written,
+            _ => file.clone(),
+        }
+    }
+
+    fn get(&self, path: &str) -> Option<&Json> {
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        let top = self.checked.values.get(first)?;
+        rest.split('.')
+            .filter(|name| !name.is_empty())
+            .try_fold(top, |value, name| value.get(name))
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        self.get(path)?.as_str().map(str::to_owned)
+    }
+
+    fn set(&mut self, path: &str, value: Json) {
+        let mut map = &mut self.checked.values;
+        let mut rest = path;
+        while let Some((name, below)) = rest.split_once('.') {
+            let slot = map.entry(name).or_insert_with(|| Json::Object(Map::new()));
+            let Json::Object(inner) = slot else { return };
+            map = inner;
+            rest = below;
+        }
+        map.insert(rest.to_owned(), value);
+    }
+
+    /// Sets `name` in the mapping at `path`, if that is there and has no such name.
+    fn default(&mut self, path: &str, name: &str, value: Json) {
+        if matches!(self.get(path), Some(Json::Object(map)) if !map.contains_key(name)) {
+            self.set(&schema::join(path, name), value);
+        }
+    }
+}
+
+/// The files of a directory whose names do not begin with a dot, sorted.
+fn file_names(directory: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut names: Vec<_> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    names
+}

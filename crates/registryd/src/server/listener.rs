@@ -1,0 +1,270 @@
+//! Listening sockets.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host};
+
+use crate::config::ListenAddr;
+
+/// Binds the address of the configuration.
+///
+/// # Errors
+/// If it cannot be bound, with what to do about it.
+pub async fn bind(addr: &ListenAddr) -> Result<Listener, BindError> {
+    let failed = |source| BindError {
+        addr: addr.clone(),
+        source,
+    };
+    match addr {
+        ListenAddr::Tcp { host, port } => {
+            let host = host.as_deref().unwrap_or_default();
+            let listener = if host.is_empty() {
+                // `:5000` is every interface, IPv6 and IPv4 alike; without IPv6, IPv4 alone.
+                match listen("::", *port).await {
+                    Ok(listener) => listener,
+                    Err(_) => listen("0.0.0.0", *port).await.map_err(failed)?,
+                }
+            } else {
+                listen(host, *port).await.map_err(failed)?
+            };
+            Ok(Listener::Tcp(listener))
+        }
+        ListenAddr::Unix(path) => {
+            // A socket that a killed process left behind refuses connections and can go.
+            if UnixStream::connect(path)
+                .await
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+            {
+                std::fs::remove_file(path).map_err(failed)?;
+            }
+            let listener = UnixListener::bind(path).map_err(failed)?;
+            Ok(Listener::Unix(listener, path.clone()))
+        }
+    }
+}
+
+/// Listens on the first address of `host` that can be had.
+async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut failed = io::ErrorKind::AddrNotAvailable.into();
+    for addr in lookup_host((host, port)).await? {
+        let listening = (|| {
+            let socket = if addr.is_ipv6() {
+                TcpSocket::new_v6()?
+            } else {
+                TcpSocket::new_v4()?
+            };
+            // A server that restarts must not wait for connections of the one before.
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            socket.listen(BACKLOG)
+        })();
+        match listening {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// How many connections may wait to be accepted: a whole cluster may come at once, and who finds no room
+/// tries again only after seconds. The kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// A bound socket.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix domain socket and its path.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// The address in the form registry:2 logs it: with the port that was chosen.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| "unknown".to_owned(), |addr| addr.to_string()),
+            Self::Unix(_, path) => path.display().to_string(),
+        }
+    }
+
+    /// Where a client on this machine connects to.
+    pub fn local_authority(&self) -> Option<String> {
+        let Self::Tcp(listener) = self else {
+            return None;
+        };
+        let addr = listener.local_addr().ok()?;
+        let host = if addr.ip().is_unspecified() || addr.ip().is_loopback() {
+            "localhost".to_owned()
+        } else {
+            addr.ip().to_string()
+        };
+        Some(format!("{host}:{}", addr.port()))
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, addr) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Socket::Tcp(stream), Peer(Some(addr))))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Socket::Unix(stream), Peer(None)))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    addr: ListenAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.addr, self.source)?;
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "; another program uses the address: stop it, or choose another with `http.addr` or REGISTRY_HTTP_ADDR"
+            ),
+            io::ErrorKind::PermissionDenied => {
+                write!(
+                    f,
+                    "; ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one with `http.addr`"
+                )
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                write!(
+                    f,
+                    "; no interface of this machine has it: use `:PORT` for all of them"
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Who is at the other end; nobody in particular on a Unix socket.
+#[derive(Clone, Debug)]
+pub(super) struct Peer(pub(super) Option<SocketAddr>);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(addr) => addr.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Whether `first_byte` really waits for one.
+    pub(super) fn may_sleep(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
+    /// Looks at the first byte without taking it; `None` if there will be none.
+    pub(super) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        match self {
+            Self::Tcp(stream) => {
+                let mut byte = [0];
+                Ok((stream.peek(&mut byte).await? > 0).then_some(byte[0]))
+            }
+            // Nobody puts TLS on a Unix socket by mistake: that something comes is all there is to know.
+            Self::Unix(stream) => {
+                stream.ready(Interest::READABLE).await?;
+                Ok(Some(0))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
