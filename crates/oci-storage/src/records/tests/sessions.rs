@@ -441,3 +441,56 @@ fn a_stalled_commit_never_registers_bytes_that_were_given_up() {
     }
     assert!(refused > 20, "{refused}");
 }
+
+/// Who cancels deletes the bytes and fences them off; who writes meanwhile must hear that the upload is
+/// gone, and not that the store does not answer.
+#[test]
+fn a_writer_learns_that_its_upload_was_cancelled() {
+    let mut lost = 0;
+    for seed in 0..600 {
+        let world = World::interleaved(4_000);
+        let mut schedule = Schedule::new(&world, seed);
+        let bytes = content(7, 9_000);
+        let id = block_on(async {
+            let store = world.process(Arc::new(Crashed));
+            let begun = store
+                .begin_upload(&scope(), &UploadOptions::default())
+                .await;
+            let mut upload = begun.unwrap();
+            append(&mut upload, &bytes).await.unwrap();
+            upload.checkpoint().await.unwrap();
+            upload.id().clone()
+        });
+
+        let outcome: Arc<Mutex<Option<Result<(), StoreError>>>> = Arc::default();
+        let (store, told) = (world.process(schedule.spawner()), Arc::clone(&outcome));
+        let (writer, whole) = (id.clone(), bytes.clone());
+        schedule.add(async move {
+            let written = async {
+                let mut upload = store.open_upload(&scope(), &writer).await?;
+                if seed % 2 == 0 {
+                    append(&mut upload, &content(8, 9_000)).await?;
+                    return upload.checkpoint().await.map(|_| ());
+                }
+                let digest = Digest::sha256(&whole);
+                upload.commit(&digest, &repository("r")).await.map(|_| ())
+            };
+            *told.lock().unwrap() = Some(written.await);
+        });
+        let store = world.process(schedule.spawner());
+        schedule.add(async move {
+            let _ = store.abort_upload(&scope(), &id).await;
+        });
+        schedule.run(false);
+
+        let outcome = outcome.lock().unwrap().take().unwrap();
+        match outcome {
+            Ok(()) => {}
+            Err(StoreError::NotFound) => lost += 1,
+            // The cancel had only fenced the content off by then.
+            Err(StoreError::Conflict { .. }) => {}
+            Err(other) => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    assert!((50..600).contains(&lost), "{lost}");
+}

@@ -10,11 +10,11 @@ use oci_core::error::StoreError;
 use oci_core::store::{BlobMeta, CommittedBlob};
 
 use super::Upload;
-use crate::records::INLINE;
 use crate::records::budget::Buffer;
 use crate::records::content::Content;
 use crate::records::model::{Phase, SessionRecord};
 use crate::records::sessions::Session;
+use crate::records::{INLINE, SWAP_TRIES};
 
 impl Upload {
     /// Checks the content and makes it visible. Runs to its end once begun.
@@ -22,6 +22,15 @@ impl Upload {
         mut self: Box<Self>,
         expected: Digest,
         repository: RepositoryName,
+    ) -> Result<CommittedBlob, StoreError> {
+        let committed = self.become_blob(expected, &repository).await;
+        self.unless_cancelled(committed).await
+    }
+
+    async fn become_blob(
+        &mut self,
+        expected: Digest,
+        repository: &RepositoryName,
     ) -> Result<CommittedBlob, StoreError> {
         let same = expected.algorithm() == self.hasher.algorithm();
         if same {
@@ -40,7 +49,7 @@ impl Upload {
         if !same {
             check(self.read_back(&content, expected).await?, expected)?;
         }
-        self.register(expected, &repository, &content).await?;
+        self.register(expected, repository, &content).await?;
         let blob = BlobMeta::new(expected, content.size);
         Ok(CommittedBlob::new(blob, true))
     }
@@ -117,26 +126,33 @@ impl Upload {
         repository: &RepositoryName,
         content: &Content,
     ) -> Result<(), StoreError> {
-        // Before the session says that it is finishing: whoever ends it after that changes the fence.
-        let fence = match self.keyed {
-            Some((_, fence)) => fence,
-            None => self.engine.fence(&digest).await?,
-        };
-        // A session that nobody knows of needs no record, unless its extents are stored under its id:
-        // then the record tells the collector where they belong.
-        if self.stored.is_some() || (self.keyed.is_none() && !content.extents.is_empty()) {
-            self.finishing(digest, content).await?;
+        for _ in 0..SWAP_TRIES {
+            // Before the session says that it is finishing: whoever ends it after that changes the fence.
+            let fence = match self.keyed {
+                Some((_, fence)) => fence,
+                None => self.engine.fence(&digest).await?,
+            };
+            // A session that nobody knows of needs no record, unless its extents are stored under its
+            // id: then the record tells the collector where they belong.
+            if self.stored.is_some() || (self.keyed.is_none() && !content.extents.is_empty()) {
+                self.finishing(digest, content).await?;
+            }
+            self.engine.link(repository, &digest).await?;
+            self.uncertain = true;
+            if self.engine.register(&digest, content, fence).await? {
+                self.done(digest, content).await;
+                return Ok(());
+            }
+            if self.keyed.is_some() {
+                break;
+            }
+            // Whoever cancels an upload of the same content changes the fence, too. If it is this one
+            // that is being cancelled, its record is only swapped again if that came first.
         }
-        self.engine.link(repository, &digest).await?;
-        self.uncertain = true;
-        if !self.engine.register(&digest, content, fence).await? {
-            return Err(StoreError::unavailable(
-                "finishing an upload",
-                "it took so long that its bytes were taken for abandoned; push the blob again",
-            ));
-        }
-        self.done(digest, content).await;
-        Ok(())
+        Err(StoreError::unavailable(
+            "finishing an upload",
+            "it took so long that its bytes were taken for abandoned; push the blob again",
+        ))
     }
 
     /// Notes that the content is about to be registered. What the last checkpoint had stays noted, in

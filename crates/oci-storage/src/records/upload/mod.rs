@@ -188,6 +188,26 @@ impl Upload {
         }
     }
 
+    /// What to tell the client of a failure: that there is no such upload, if somebody has cancelled it.
+    /// Who cancels deletes bytes that this writer may be about to read, and fences their content off.
+    async fn unless_cancelled<T>(
+        &mut self,
+        outcome: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match outcome {
+            Err(error @ StoreError::Unavailable { .. }) if self.stored.is_some() => {
+                // If that cannot be told either, the first failure says more.
+                let cancelled = self.engine.is_given_up(&self.id).await.unwrap_or(false);
+                Err(if cancelled {
+                    StoreError::NotFound
+                } else {
+                    error
+                })
+            }
+            outcome => outcome,
+        }
+    }
+
     /// How many bytes, in tails and the buffer, wait for more to make a part.
     fn waiting(&self) -> usize {
         let tails: u64 = self.tails.iter().map(|tail| tail.length).sum();
@@ -211,12 +231,14 @@ impl BlobUpload for Upload {
         content: ContentStream<'_>,
         mode: AppendMode,
     ) -> Result<u64, StoreError> {
-        self.take_in(content, mode).await?;
+        let taken = self.take_in(content, mode).await;
+        self.unless_cancelled(taken).await?;
         Ok(self.offset())
     }
 
     async fn checkpoint(&mut self) -> Result<u64, StoreError> {
-        self.save().await?;
+        let saved = self.save().await;
+        self.unless_cancelled(saved).await?;
         Ok(self.offset())
     }
 
