@@ -49,20 +49,16 @@ impl Service for Memory {
         // Its prefixes are whole segments.
         let directory = prefix.rsplit_once('/').map(|(directory, _)| directory);
         let directory = directory.map(Path::parse).transpose()?;
-        let mut listing = match after {
-            Some(after) => {
-                let after = Path::parse(after)?;
-                self.0.list_with_offset(directory.as_ref(), &after)
-            }
-            None => self.0.list(directory.as_ref()),
-        };
+        // And its offsets are paths, which `after` need not be.
+        let mut listing = self.0.list(directory.as_ref());
         let mut found = Vec::new();
         while found.len() < limit {
             let Some(meta) = listing.next().await else {
                 break;
             };
             let meta = meta?;
-            if meta.location.as_ref().starts_with(prefix) {
+            let name = meta.location.as_ref();
+            if name.starts_with(prefix) && after.is_none_or(|after| name > after) {
                 found.push(meta);
             }
         }

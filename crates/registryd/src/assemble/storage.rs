@@ -17,14 +17,17 @@ pub(super) fn pool(storage: &Storage) -> ThreadPool {
         StorageDriver::Filesystem(filesystem) => {
             ThreadPool::new(filesystem.maxthreads.clamp(1, 32) as usize)
         }
-        StorageDriver::InMemory {} => ThreadPool::default(),
+        _ => ThreadPool::default(),
     }
 }
 
 /// A registry on the store, and the store's place in words.
-#[expect(
-    clippy::unused_async,
-    reason = "stores behind a network are asked before they are used"
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(
+        clippy::unused_async,
+        reason = "only buckets are asked before they are used"
+    )
 )]
 pub(super) async fn open(
     storage: &Storage,
@@ -36,7 +39,30 @@ pub(super) async fn open(
             tracing::warn!("`storage.inmemory`: everything is gone when this process ends");
             Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
         }
+        #[cfg(feature = "s3")]
+        StorageDriver::S3(config) => super::bucket::s3(config).await,
+        #[cfg(feature = "gcs")]
+        StorageDriver::Gcs(config) => super::bucket::gcs(config).await,
+        #[cfg(feature = "azure")]
+        StorageDriver::Azure(config) => super::bucket::azure(config).await,
+        #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
+        driver => Err(left_out(driver)),
     }
+}
+
+/// A driver that was switched off when this binary was built.
+#[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
+fn left_out(driver: &StorageDriver) -> anyhow::Error {
+    let name = match driver {
+        StorageDriver::S3(_) => "s3",
+        StorageDriver::Gcs(_) => "gcs",
+        StorageDriver::Azure(_) => "azure",
+        StorageDriver::Filesystem(_) | StorageDriver::InMemory {} => "filesystem",
+    };
+    anyhow::anyhow!(
+        "`storage.{name}`: this registryd was built without the cargo feature `{name}`: build it \
+         with `--features {name}`"
+    )
 }
 
 fn filesystem(
