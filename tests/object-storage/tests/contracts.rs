@@ -78,8 +78,13 @@ impl Spawn for OnRuntime {
     }
 }
 
+/// The kit blocks the thread that polls, so others have to wait for the network.
 fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().build().unwrap()
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 mod by_conditional_writes {
