@@ -193,6 +193,8 @@ impl Rules<'_> {
                         .fix("set `http.addr` to the path of the socket"),
                 );
             }
+            // An `http` that is no mapping has been reported.
+            (None, Some(_)) if self.wrote("http") && self.get("http").is_none() => {}
             (None, Some(file)) if !self.wrote("http.addr") => {
                 let place = self.place_in(file, "http");
                 self.diagnostics.push(
