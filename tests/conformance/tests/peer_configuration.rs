@@ -97,7 +97,12 @@ impl Registry {
         // else take it in between, another one is tried.
         for _ in 0..5 {
             let registry = Self::attempt(program, case);
-            if registry.runs || !registry.log().contains("address already in use") {
+            if registry.runs
+                || !registry
+                    .log()
+                    .to_lowercase()
+                    .contains("address already in use")
+            {
                 return registry;
             }
         }
@@ -137,7 +142,9 @@ impl Registry {
             if child.try_wait().unwrap().is_some() {
                 break false;
             }
-            if TcpStream::connect(address).is_ok() {
+            // Both say so. Before, somebody else may have the port.
+            let log = fs::read_to_string(root.path().join("log")).unwrap_or_default();
+            if log.contains("listening on ") && TcpStream::connect(address).is_ok() {
                 break true;
             }
             assert!(
