@@ -114,10 +114,11 @@ fn show(arguments: ShowArguments) -> anyhow::Result<ExitCode> {
     for warning in found.filter(|found| found.severity > Severity::Note) {
         eprint!("{warning}");
     }
-    let mut show = Show::default();
-    show.effective = arguments.effective;
-    show.sources = arguments.sources;
-    show.json = arguments.json || arguments.format == Format::Json;
+    let show = Show {
+        effective: arguments.effective,
+        sources: arguments.sources,
+        json: arguments.json || arguments.format == Format::Json,
+    };
     write(&loaded.show(show)?)
 }
 

@@ -210,10 +210,10 @@ fn redact(value: &mut Json, name: &str) {
     match value {
         Json::Object(map) => map.iter_mut().for_each(|(name, value)| redact(value, name)),
         Json::Array(items) => items.iter_mut().for_each(|item| redact(item, &name)),
-        Json::String(text) if SECRET.iter().any(|secret| name.contains(secret)) => {
-            if !text.is_empty() {
-                REDACTED.clone_into(text);
-            }
+        Json::String(text)
+            if !text.is_empty() && SECRET.iter().any(|secret| name.contains(secret)) =>
+        {
+            REDACTED.clone_into(text);
         }
         Json::String(text) => {
             if let Some(without) = without_user(text) {
