@@ -45,7 +45,7 @@ fn check_reports_everything_and_says_whether_it_would_start() {
         "{text}"
     );
     assert!(
-        text.ends_with("\n") && text.contains("\nok: 0 errors, 1 warning, "),
+        text.ends_with('\n') && text.contains("\nok: 0 errors, 1 warning, "),
         "{text}"
     );
     assert_eq!(err(&warned), "");
