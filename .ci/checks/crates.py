@@ -33,6 +33,7 @@ HOSTS = {
     "protocol-models", "registry-benches", "registry-compare", "registry-conformance",
     "registry-counts", "registry-crash-tests", "registry-e2e", "registry-examples",
     "registry-instruction-benches", "registry-load-driver",
+    "registry-object-storage-tests",
 }
 
 # (package, cargo tree's feature arguments, the most crates beside itself, proc macros not counted)

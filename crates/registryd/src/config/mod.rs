@@ -28,6 +28,7 @@
 //! 5. [`Config`], the typed result.
 
 mod addr;
+mod buckets;
 mod check;
 mod diagnostic;
 mod duration;
@@ -49,6 +50,7 @@ mod yaml;
 mod tests;
 
 pub use addr::{ListenAddr, ListenAddrError};
+pub use buckets::{Azure, AzureIdentity, AzureIdentityKind, Gcs, S3};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use json_schema::json_schema;
 pub use loader::{LoadError, Loaded, Loader};
