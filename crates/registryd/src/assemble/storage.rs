@@ -1,0 +1,56 @@
+//! The store that the configuration names.
+
+use std::sync::Arc;
+
+use oci_core::Registry;
+use oci_core::memory::MemoryStore;
+use oci_core::registry::RegistryBuilder;
+use oci_core::runtime::ThreadPool;
+use oci_storage::filesystem::{Filesystem, Options};
+
+use crate::config::{self, Storage, StorageDriver};
+
+/// The threads that work on the disk.
+pub(super) fn pool(storage: &Storage) -> ThreadPool {
+    match &storage.driver {
+        // More threads than these only queue in the kernel instead of here.
+        StorageDriver::Filesystem(filesystem) => {
+            ThreadPool::new(filesystem.maxthreads.clamp(1, 32) as usize)
+        }
+        StorageDriver::InMemory {} => ThreadPool::default(),
+    }
+}
+
+/// A registry on the store, and the store's place in words.
+#[expect(
+    clippy::unused_async,
+    reason = "stores behind a network are asked before they are used"
+)]
+pub(super) async fn open(
+    storage: &Storage,
+    pool: &ThreadPool,
+) -> anyhow::Result<(RegistryBuilder, String)> {
+    match &storage.driver {
+        StorageDriver::Filesystem(config) => filesystem(config, pool),
+        StorageDriver::InMemory {} => {
+            tracing::warn!("`storage.inmemory`: everything is gone when this process ends");
+            Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
+        }
+    }
+}
+
+fn filesystem(
+    config: &config::Filesystem,
+    pool: &ThreadPool,
+) -> anyhow::Result<(RegistryBuilder, String)> {
+    let root = &config.rootdirectory;
+    let mut options = Options::default();
+    options.pool = Arc::new(pool.clone());
+    let store = Filesystem::open(root, options).map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}")
+    })?;
+    Ok((Registry::builder(store), root.display().to_string()))
+}
