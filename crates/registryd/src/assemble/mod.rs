@@ -19,7 +19,7 @@ use crate::server::app::App;
 use crate::tls;
 
 mod htpasswd;
-mod storage;
+pub(crate) mod storage;
 
 /// Everything that a configuration asks for, ready to serve.
 #[non_exhaustive]

@@ -11,13 +11,13 @@ use oci_storage::filesystem::{Filesystem, Options};
 use crate::config::{self, Storage, StorageDriver};
 
 /// The threads that work on the disk.
-pub(super) fn pool(storage: &Storage) -> ThreadPool {
+pub(crate) fn pool(storage: &Storage) -> ThreadPool {
     match &storage.driver {
         // More threads than these only queue in the kernel instead of here.
         StorageDriver::Filesystem(filesystem) => {
             ThreadPool::new(filesystem.maxthreads.clamp(1, 32) as usize)
         }
-        StorageDriver::InMemory {} => ThreadPool::default(),
+        StorageDriver::InMemory {} | StorageDriver::Sled(_) => ThreadPool::default(),
     }
 }
 
@@ -26,7 +26,7 @@ pub(super) fn pool(storage: &Storage) -> ThreadPool {
     clippy::unused_async,
     reason = "stores behind a network are asked before they are used"
 )]
-pub(super) async fn open(
+pub(crate) async fn open(
     storage: &Storage,
     pool: &ThreadPool,
 ) -> anyhow::Result<(RegistryBuilder, String)> {
@@ -36,6 +36,7 @@ pub(super) async fn open(
             tracing::warn!("`storage.inmemory`: everything is gone when this process ends");
             Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
         }
+        StorageDriver::Sled(config) => sled(config, pool),
     }
 }
 
@@ -53,4 +54,32 @@ fn filesystem(
         anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}")
     })?;
     Ok((Registry::builder(store), root.display().to_string()))
+}
+
+#[cfg(feature = "sled")]
+fn sled(config: &config::Sled, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
+    use oci_storage::records::{PoolSpawn, RecordsOptions};
+    use oci_storage::sled::{Sled, SledOptions};
+
+    let mut options = SledOptions::default();
+    options.pool = Arc::new(pool.clone());
+    let store = Sled::open(&config.path, options).map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        anyhow::anyhow!("`storage.sled.path`: {error}{cause}")
+    })?;
+    let mut options = RecordsOptions::default();
+    options.spawn = Arc::new(PoolSpawn::new(Arc::new(ThreadPool::new(4))));
+    Ok((
+        Registry::builder(store.into_records(options)),
+        config.path.display().to_string(),
+    ))
+}
+
+#[cfg(not(feature = "sled"))]
+fn sled(_: &config::Sled, _: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
+    anyhow::bail!(
+        "`storage.sled`: this registryd was built without it; build it with `--features sled`, or use `storage.filesystem`"
+    )
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod serve;
+mod storage;
 
 /// A container registry in one binary.
 #[derive(Debug, Parser)]
@@ -22,6 +23,9 @@ enum Command {
     /// Without a configuration file, images are kept in ./registry-data and served on 127.0.0.1:5000.
     /// REGISTRY_* environment variables override the file, as with CNCF Distribution.
     Serve(Serve),
+    /// Copy and check what stores hold.
+    #[command(subcommand)]
+    Storage(storage::Storage),
 }
 
 #[derive(Debug, Default, Args)]
@@ -39,6 +43,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
+            Command::Storage(command) => return storage::run(command),
         };
         match outcome {
             Ok(code) => code,

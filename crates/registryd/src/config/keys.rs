@@ -86,6 +86,7 @@ static STORAGE: &[Key] = &[
     ),
     // Its parameters do not exist; what is written below it has never had an effect.
     Key::new("inmemory", Kind::Section(&[])),
+    Key::new("sled", Kind::Section(&[Key::new("path", Kind::Text)])),
     Key::new("s3", Kind::Opaque)
         .aka(&["s3aws"])
         .refused(OTHER_DRIVER),
