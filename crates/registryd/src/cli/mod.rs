@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod config;
 mod serve;
+mod storage;
 
 /// A container registry in one binary.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ enum Command {
     Serve(Serve),
     /// Check and show configurations.
     Config(config::Config),
+    /// Copy and check what stores hold.
+    #[command(subcommand)]
+    Storage(storage::Storage),
 }
 
 #[derive(Debug, Default, Args)]
@@ -43,6 +47,7 @@ impl Cli {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Config(arguments) => config::run(arguments),
+            Command::Storage(command) => return storage::run(command),
         };
         match outcome {
             Ok(code) => code,

@@ -95,6 +95,7 @@ static STORAGE: &[Key] = &[
     ),
     // Its parameters do not exist; what is written below it has never had an effect.
     Key::new("inmemory", Kind::Section(&[])),
+    Key::new("sled", Kind::Section(&[Key::new("path", Kind::Text)])),
     Key::new("s3", Kind::Section(buckets::S3_KEYS)).aka(&["s3aws"]),
     Key::new("azure", Kind::Section(buckets::AZURE_KEYS)),
     Key::new("gcs", Kind::Section(buckets::GCS_KEYS)),

@@ -57,8 +57,8 @@ pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Health,
     HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, Log, LogFormatter,
-    LogLevel, Maintenance, ReadOnly, Redirect, Secret, Storage, StorageDriver, TagLookup, Tags,
-    Tls, TlsVersion, UploadPurging,
+    LogLevel, Maintenance, ReadOnly, Redirect, Secret, Sled, Storage, StorageDriver, TagLookup,
+    Tags, Tls, TlsVersion, UploadPurging,
 };
 pub use show::Show;
 pub use source::{Position, Source, Sources};
