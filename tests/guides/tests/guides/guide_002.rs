@@ -50,7 +50,7 @@ fn docker_pushes_through_nginx() -> Result<()> {
     site.listening(&docker)?;
 
     // As the guide writes it, nginx refuses it; the port belongs to the server of the upstream.
-    site.shell("printf 'YOURPASSWORD\\nYOURPASSWORD\\n' | htpasswd -i -c .htpasswd exampleuser")
+    site.shell("printf YOURPASSWORD | htpasswd -i -c .htpasswd exampleuser")
         .succeed()?;
     let folder = site.machine().path().display().to_string();
     let text = NGINX
