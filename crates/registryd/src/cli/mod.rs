@@ -5,7 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod client;
 mod config;
+mod entrypoint;
+mod healthcheck;
+mod init;
 mod serve;
 mod storage;
 
@@ -29,6 +33,13 @@ enum Command {
     /// Copy and check what stores hold.
     #[command(subcommand)]
     Storage(storage::Storage),
+    /// Tell by the exit code whether a registry serves; for health checks in containers without a shell.
+    Healthcheck(healthcheck::Healthcheck),
+    /// Write what runs the registry under compose, Kubernetes or systemd.
+    Init(init::Init),
+    /// What the container image starts.
+    #[command(hide = true)]
+    Entrypoint(entrypoint::Entrypoint),
 }
 
 #[derive(Debug, Default, Args)]
@@ -48,6 +59,9 @@ impl Cli {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Storage(command) => return storage::run(command),
+            Command::Healthcheck(arguments) => healthcheck::run(arguments),
+            Command::Init(arguments) => init::run(&arguments),
+            Command::Entrypoint(arguments) => entrypoint::run(arguments),
         };
         match outcome {
             Ok(code) => code,
