@@ -21,7 +21,7 @@ use crate::tls;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod bucket;
 mod htpasswd;
-mod storage;
+pub(crate) mod storage;
 
 /// Everything that a configuration asks for, ready to serve.
 #[non_exhaustive]

@@ -11,7 +11,7 @@ use oci_storage::filesystem::{Filesystem, Options};
 use crate::config::{self, Storage, StorageDriver};
 
 /// The threads that work on the disk.
-pub(super) fn pool(storage: &Storage) -> ThreadPool {
+pub(crate) fn pool(storage: &Storage) -> ThreadPool {
     match &storage.driver {
         // More threads than these only queue in the kernel instead of here.
         StorageDriver::Filesystem(filesystem) => {
@@ -29,7 +29,7 @@ pub(super) fn pool(storage: &Storage) -> ThreadPool {
         reason = "only buckets are asked before they are used"
     )
 )]
-pub(super) async fn open(
+pub(crate) async fn open(
     storage: &Storage,
     pool: &ThreadPool,
 ) -> anyhow::Result<(RegistryBuilder, String)> {
@@ -45,18 +45,21 @@ pub(super) async fn open(
         StorageDriver::Gcs(config) => super::bucket::gcs(config).await,
         #[cfg(feature = "azure")]
         StorageDriver::Azure(config) => super::bucket::azure(config).await,
-        #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
+        #[cfg(feature = "sled")]
+        StorageDriver::Sled(config) => sled(config, pool),
+        #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "sled")))]
         driver => Err(left_out(driver)),
     }
 }
 
 /// A driver that was switched off when this binary was built.
-#[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
+#[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "sled")))]
 fn left_out(driver: &StorageDriver) -> anyhow::Error {
     let name = match driver {
         StorageDriver::S3(_) => "s3",
         StorageDriver::Gcs(_) => "gcs",
         StorageDriver::Azure(_) => "azure",
+        StorageDriver::Sled(_) => "sled",
         StorageDriver::Filesystem(_) | StorageDriver::InMemory {} => "filesystem",
     };
     anyhow::anyhow!(
@@ -79,4 +82,25 @@ fn filesystem(
         anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}")
     })?;
     Ok((Registry::builder(store), root.display().to_string()))
+}
+
+#[cfg(feature = "sled")]
+fn sled(config: &config::Sled, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
+    use oci_storage::records::{PoolSpawn, RecordsOptions};
+    use oci_storage::sled::{Sled, SledOptions};
+
+    let mut options = SledOptions::default();
+    options.pool = Arc::new(pool.clone());
+    let store = Sled::open(&config.path, options).map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        anyhow::anyhow!("`storage.sled.path`: {error}{cause}")
+    })?;
+    let mut options = RecordsOptions::default();
+    options.spawn = Arc::new(PoolSpawn::new(Arc::new(ThreadPool::new(4))));
+    Ok((
+        Registry::builder(store.into_records(options)),
+        config.path.display().to_string(),
+    ))
 }

@@ -33,12 +33,14 @@ mod check;
 mod diagnostic;
 mod duration;
 mod env;
+mod json_schema;
 mod keys;
 mod links;
 mod loader;
 mod model;
 mod rules;
 mod schema;
+mod show;
 mod source;
 mod suggest;
 mod tree;
@@ -50,11 +52,13 @@ mod tests;
 pub use addr::{ListenAddr, ListenAddrError};
 pub use buckets::{Azure, AzureIdentity, AzureIdentityKind, Gcs, S3};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use json_schema::json_schema;
 pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Health,
     HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, Log, LogFormatter,
-    LogLevel, Maintenance, ReadOnly, Redirect, Secret, Storage, StorageDriver, TagLookup, Tags,
-    Tls, TlsVersion, UploadPurging,
+    LogLevel, Maintenance, ReadOnly, Redirect, Secret, Sled, Storage, StorageDriver, TagLookup,
+    Tags, Tls, TlsVersion, UploadPurging,
 };
+pub use show::Show;
 pub use source::{Position, Source, Sources};

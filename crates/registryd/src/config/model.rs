@@ -172,6 +172,8 @@ pub enum StorageDriver {
     Gcs(Gcs),
     /// `storage.azure`
     Azure(Azure),
+    /// `storage.sled`: a database directory that one process has open.
+    Sled(Sled),
 }
 
 /// `storage.filesystem`
@@ -190,6 +192,23 @@ impl Default for Filesystem {
         Self {
             rootdirectory: PathBuf::from(FILE_ROOT),
             maxthreads: 100,
+        }
+    }
+}
+
+/// `storage.sled`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Sled {
+    /// The directory of the database.
+    pub path: PathBuf,
+}
+
+impl Default for Sled {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/var/lib/registry-sled"),
         }
     }
 }

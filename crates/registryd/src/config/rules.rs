@@ -277,6 +277,8 @@ impl Rules<'_> {
                         .fix("set `http.addr` to the path of the socket"),
                 );
             }
+            // An `http` that is no mapping has been reported.
+            (None, Some(_)) if self.wrote("http") && self.get("http").is_none() => {}
             (None, Some(file)) if !self.wrote("http.addr") => {
                 let place = self.place_in(file, "http");
                 self.diagnostics.push(
@@ -302,7 +304,11 @@ impl Rules<'_> {
             for value in values.as_array().into_iter().flatten() {
                 let value = value.as_str().unwrap_or_default();
                 if HeaderValue::from_str(value).is_err() {
-                    let what = format!("{} is no value for {}", code(value), code(name));
+                    // Not shown: it may be a secret.
+                    let what = format!(
+                        "a value of {} has characters that no header may have",
+                        code(name)
+                    );
                     wrong.push((path.clone(), what));
                 }
             }
