@@ -1,4 +1,4 @@
-//! registryd on a bucket: the API, several replicas, and what it says when it cannot start.
+//! registryd on a bucket: by variables alone, several replicas, and what it says when it cannot start.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -9,7 +9,6 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use oci_core::Digest;
-use registry_conformance::{Options, Protocol, run_url};
 use registry_object_storage_tests::moto::variables;
 use registry_object_storage_tests::{Moto, Registryd, ask, refusal};
 
@@ -19,8 +18,8 @@ fn moto() -> &'static Moto {
     Moto::shared(env!("CARGO_TARGET_TMPDIR"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_api_by_variables_alone() {
+#[test]
+fn variables_alone_let_it_serve_and_no_secret_is_in_the_log() {
     let registryd = Registryd::start(BINARY, &moto().variables(&moto().fresh_root())).unwrap();
     assert!(
         registryd
@@ -36,11 +35,8 @@ async fn the_api_by_variables_alone() {
             .iter()
             .any(|line| line.contains("tests-secret"))
     );
-    let url = format!("http://{}", registryd.address);
-    let report = run_url(&url, Protocol::Http1, &Options::default()).await;
-    let report = report.unwrap();
-    assert!(report.cases.len() > 50, "{}", report.cases.len());
-    report.verdict().unwrap();
+    let answer = ask(&registryd.address, "GET", "/v2/", &[], b"").unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[test]
