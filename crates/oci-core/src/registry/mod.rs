@@ -11,6 +11,7 @@ use crate::name::RepositoryName;
 use crate::runtime::{BlockingPool, ReadBuffers, ThreadPool};
 use crate::store::{BlobRead, BlobStore, BlobStream, ManifestStore, UploadScope};
 
+mod collect;
 mod delete;
 mod list;
 mod pull;
@@ -19,6 +20,7 @@ mod referrers;
 mod stream;
 mod upload;
 
+pub use collect::Collections;
 pub use pull::Intent;
 pub use push::{PushManifest, PushedManifest};
 pub use referrers::{ReferrersPage, ReferrersRequest};
@@ -184,6 +186,7 @@ impl RegistryBuilder {
                 limits: self.limits,
                 deletes: self.deletes,
                 writes: self.writes,
+                collections: collect::Totals::default(),
             }),
         }
     }
@@ -230,6 +233,7 @@ struct Inner {
     limits: Limits,
     deletes: Switch,
     writes: Switch,
+    collections: collect::Totals,
 }
 
 #[derive(Debug)]

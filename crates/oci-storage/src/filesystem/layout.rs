@@ -104,7 +104,6 @@ impl Layout {
     }
 
     /// What a collector took away and has yet to unlink.
-    #[cfg(any(test, feature = "testing"))]
     pub(super) fn trash(&self) -> PathBuf {
         self.ours().join("trash")
     }
@@ -164,7 +163,7 @@ impl Layout {
 
 /// What a path below `docker/registry/v2` is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[cfg(any(test, feature = "testing"))]
+#[cfg(test)]
 pub(super) enum Entry {
     Data(Digest),
     Layer(RepositoryName, Digest),
@@ -174,7 +173,7 @@ pub(super) enum Entry {
     Referrer(RepositoryName, Digest, Digest),
 }
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(test)]
 impl Layout {
     /// Reads a path back. `None` for directories, for what is not part of the layout, and for names
     /// that this registry would not have made.

@@ -17,6 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 pub(super) struct Sections {
     gate: PathBuf,
     lock: PathBuf,
+    collector: PathBuf,
     delta: PathBuf,
 }
 
@@ -26,6 +27,7 @@ impl Sections {
         Self {
             gate: directory.join("gate"),
             lock: directory.join("lock"),
+            collector: directory.join("gc.lock"),
             delta: directory.join("delta"),
         }
     }
@@ -60,7 +62,6 @@ impl Sections {
     }
 
     /// Runs `work` while nobody is in a shared section; `None` if that could not be had in time.
-    #[cfg(any(test, feature = "testing"))]
     pub(super) fn exclusive<T>(
         &self,
         patience: std::time::Duration,
@@ -79,6 +80,30 @@ impl Sections {
         }
         work(&self.delta).map(Some)
     }
+
+    /// The log that a collector at work has everybody write.
+    pub(super) fn delta(&self) -> &Path {
+        &self.delta
+    }
+
+    /// Makes the caller the one collector, for as long as it keeps what is returned; `None` if there is
+    /// one.
+    pub(super) fn lock_collector(&self) -> io::Result<Option<CollectorLock>> {
+        let held = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.collector)?;
+        let locked = attempt(&held, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(locked.then_some(CollectorLock { _held: held }))
+    }
+}
+
+/// Being the one collector of a volume.
+#[derive(Debug)]
+pub(super) struct CollectorLock {
+    // The lock lives as long as the open file.
+    _held: File,
 }
 
 /// Locks a repository's manifests against deletions, or, exclusively, against every other change. The
