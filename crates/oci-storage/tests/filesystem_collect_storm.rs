@@ -1,0 +1,216 @@
+//! A storm of pushes, and a collector that never rests: first without any grace, when every blob that was
+//! just pushed is garbage until its manifest comes; then with the grace that clients rely on.
+//!
+//! Fifty times as many are pushed with `REGISTRY_STORM_PUSHES=100000`.
+#![cfg(all(feature = "filesystem", target_os = "linux"))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed expectation is how a test reports"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use filesystem_common::*;
+use oci_core::store::{CollectEnd, CollectOptions};
+use oci_core::{
+    BlobStore, Digest, ManifestReference, ManifestStore, ReferenceKind, RepositoryName, StoreError,
+};
+use oci_storage::filesystem::Filesystem;
+
+mod filesystem_common;
+
+/// Pushers at a time.
+const PUSHERS: u64 = 8;
+/// Images whose blobs several pushers push, over and over.
+const SHARED: u64 = 40;
+
+fn pushes() -> u64 {
+    let asked = std::env::var("REGISTRY_STORM_PUSHES").ok();
+    asked.map_or(2000, |text| text.parse().unwrap())
+}
+
+/// What the pushers saw.
+#[derive(Debug, Default)]
+struct Seen {
+    acknowledged: AtomicU64,
+    deleted: AtomicU64,
+    refused: AtomicU64,
+    abandoned: AtomicU64,
+}
+
+struct Image {
+    repository: RepositoryName,
+    blobs: [Vec<u8>; 2],
+    tag: String,
+}
+
+impl Image {
+    /// A third has content of its own, the others take turns on what is shared.
+    fn of(pusher: u64, serial: u64) -> Self {
+        let seed = if serial.is_multiple_of(3) {
+            1000 + serial
+        } else {
+            serial % SHARED
+        };
+        Self {
+            repository: name(&format!("storm/{}", pusher % 3)),
+            blobs: [content(seed, 60), content(seed * 7 + 1_000_000, 700)],
+            tag: format!("t{serial}"),
+        }
+    }
+
+    fn manifest(&self) -> oci_core::Manifest {
+        let [config, layer] = &self.blobs;
+        image(config, layer, None)
+    }
+
+    /// As clients do: ask, upload what is missing, put the manifest, and if that is refused, again.
+    async fn push(&self, store: &Filesystem, seen: &Seen) -> Digest {
+        let manifest = self.manifest();
+        loop {
+            for blob in &self.blobs {
+                let digest = Digest::sha256(blob);
+                let size = blob.len() as u64;
+                let reference = ManifestReference::new(ReferenceKind::Blob, digest, size);
+                match store.claim(&self.repository, &[reference]).await {
+                    Ok(_) => {}
+                    Err(StoreError::MissingReferences(_)) => {
+                        push(store, &self.repository, blob).await.unwrap();
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            match put(store, &self.repository, &manifest, &[&self.tag]).await {
+                Ok(digest) => return digest,
+                Err(StoreError::MissingReferences(_)) => {
+                    seen.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    async fn assert_whole(&self, store: &Filesystem) {
+        let manifest = self.manifest();
+        let digest = Digest::sha256(manifest.bytes());
+        let stored = ManifestStore::read(store, &self.repository, &digest).await;
+        assert_eq!(&stored.unwrap().bytes, manifest.bytes());
+        for blob in &self.blobs {
+            let digest = Digest::sha256(blob);
+            let at = &self.repository;
+            assert!(
+                store.has_blob(at, &digest).await.unwrap(),
+                "{at} {}",
+                self.tag
+            );
+            let bytes = read(store, &digest).await;
+            assert!(&bytes.unwrap() == blob, "{at} {}", self.tag);
+        }
+    }
+}
+
+/// Pushes, reads back what was acknowledged, and deletes some of it; returns what must be there in the end.
+async fn pusher(id: u64, store: Filesystem, seen: Arc<Seen>) -> Vec<Image> {
+    let mut whole: Vec<Image> = Vec::new();
+    for serial in (0..pushes()).filter(|serial| serial % PUSHERS == id) {
+        let image = Image::of(id, serial);
+        if serial % 11 == 5 {
+            // The client goes away in the middle.
+            push(&store, &image.repository, &content(serial + 9_000_000, 500))
+                .await
+                .unwrap();
+            seen.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+        let digest = image.push(&store, &seen).await;
+        seen.acknowledged.fetch_add(1, Ordering::Relaxed);
+        if serial % 3 == 0 && serial % 2 == 0 {
+            // Nobody else pushes this one.
+            image.assert_whole(&store).await;
+            ManifestStore::delete(&store, &image.repository, &digest)
+                .await
+                .unwrap();
+            seen.deleted.fetch_add(1, Ordering::Relaxed);
+        } else {
+            whole.push(image);
+        }
+    }
+    whole
+}
+
+async fn storm(options: CollectOptions, store_grace: Duration) -> (Volume, Filesystem, Arc<Seen>) {
+    let volume = Volume::in_memory();
+    let mut how = oci_storage::filesystem::Options::default();
+    how.grace = store_grace;
+    let (store, collecting) = (volume.open_with(how.clone()), volume.open_with(how));
+    let seen = Arc::new(Seen::default());
+    let over = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&over);
+    let collector = tokio::spawn(async move {
+        let (mut runs, mut removed) = (0, 0);
+        while !ended.load(Ordering::Relaxed) {
+            let collected = collecting.collect(&options, Arc::new(())).await.unwrap();
+            runs += u64::from(collected.end == CollectEnd::Complete);
+            removed += collected.removed.count;
+        }
+        (runs, removed)
+    });
+    let pushers: Vec<_> = (0..PUSHERS)
+        .map(|id| tokio::spawn(pusher(id, store.clone(), Arc::clone(&seen))))
+        .collect();
+    let mut whole = Vec::new();
+    for pusher in pushers {
+        whole.extend(pusher.await.unwrap());
+    }
+    over.store(true, Ordering::Relaxed);
+    let (runs, removed) = collector.await.unwrap();
+    println!("{runs} runs removed {removed}; {seen:?}");
+    assert!(runs > 2, "{runs} runs");
+    assert_eq!(seen.acknowledged.load(Ordering::Relaxed), pushes());
+    for image in &whole {
+        image.assert_whole(&store).await;
+        let tag = tag(&image.tag);
+        let at = store.resolve(&image.repository, &tag).await.unwrap();
+        assert_eq!(at, Digest::sha256(image.manifest().bytes()));
+    }
+    (volume, store, seen)
+}
+
+/// What a run would find to remove.
+async fn garbage(store: &Filesystem) -> u64 {
+    let mut dry = after(Duration::ZERO);
+    dry.dry_run = true;
+    let found = store.collect(&dry, Arc::new(())).await.unwrap();
+    found.garbage.count + found.garbage_links
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_grace_nothing_acknowledged_breaks_and_all_garbage_goes() {
+    let (_volume, store, seen) = storm(after(Duration::ZERO), Duration::from_secs(86400)).await;
+    assert!(seen.deleted.load(Ordering::Relaxed) > 0);
+    for _ in 0..2 {
+        store
+            .collect(&after(Duration::ZERO), Arc::new(()))
+            .await
+            .unwrap();
+    }
+    assert_eq!(garbage(&store).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn within_grace_nobody_is_refused() {
+    let grace = Duration::from_secs(3600);
+    let (_volume, store, seen) = storm(after(grace), grace).await;
+    assert_eq!(seen.refused.load(Ordering::Relaxed), 0);
+    let before = garbage(&store).await;
+    assert!(before >= seen.abandoned.load(Ordering::Relaxed), "{before}");
+    for _ in 0..2 {
+        store
+            .collect(&after(Duration::ZERO), Arc::new(()))
+            .await
+            .unwrap();
+    }
+    assert_eq!(garbage(&store).await, 0);
+}
