@@ -214,3 +214,76 @@ async fn within_grace_nobody_is_refused() {
     }
     assert_eq!(garbage(&store).await, 0);
 }
+
+const ROOT: &str = "OCI_STORAGE_TEST_COLLECTED";
+
+/// A process that collects until it is killed. As a test of its own it does nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn second_process() {
+    let Ok(root) = std::env::var(ROOT) else {
+        return;
+    };
+    let store = Filesystem::open(&root, oci_storage::filesystem::Options::default()).unwrap();
+    loop {
+        let collected = store.collect(&after(Duration::ZERO), Arc::new(())).await;
+        if collected.unwrap().removed.count > 0 {
+            std::fs::write(std::path::Path::new(&root).join("removed"), "").unwrap();
+        }
+    }
+}
+
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_killed_again_and_again_breaks_nothing() {
+    let volume = Volume::in_memory();
+    let store = volume.open();
+    let seen = Seen::default();
+    let mut images = Vec::new();
+    let marker = volume.root().join("removed");
+    for cycle in 0..12_u64 {
+        let _ = std::fs::remove_file(&marker);
+        let collector = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "second_process", "--nocapture"])
+            .env(ROOT, volume.root())
+            .stdout(std::process::Stdio::null())
+            .spawn();
+        let mut collector = Killed(collector.unwrap());
+        let mut serial = 0;
+        // At least so many, and until it has removed something; then it dies in the middle of anything.
+        while serial < 15 || !marker.exists() {
+            assert!(
+                collector.0.try_wait().unwrap().is_none(),
+                "the collector failed"
+            );
+            let image = Image::of(serial, cycle * 100_000 + serial);
+            push(&store, &image.repository, &content(serial + 5_000_000, 90))
+                .await
+                .unwrap();
+            image.push(&store, &seen).await;
+            images.push(image);
+            serial += 1;
+        }
+        drop(collector);
+        for image in &images {
+            image.assert_whole(&store).await;
+        }
+    }
+    // What the last one left is cleared up by the next.
+    for _ in 0..2 {
+        store
+            .collect(&after(Duration::ZERO), Arc::new(()))
+            .await
+            .unwrap();
+    }
+    assert_eq!(garbage(&store).await, 0);
+    assert_eq!(volume.files("_registryd/trash"), [""; 0]);
+    assert!(!volume.at("_registryd/delta").exists());
+}

@@ -89,11 +89,16 @@ impl Sections {
     /// Makes the caller the one collector, for as long as it keeps what is returned; `None` if there is
     /// one.
     pub(super) fn lock_collector(&self) -> io::Result<Option<CollectorLock>> {
-        let held = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.collector)?;
+        // Whoever may read it may lock it, be it another user's.
+        let held = match File::open(&self.collector) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&self.collector)?,
+            held => held?,
+        };
         let locked = attempt(&held, FlockOperation::NonBlockingLockExclusive)?;
         Ok(locked.then_some(CollectorLock { _held: held }))
     }

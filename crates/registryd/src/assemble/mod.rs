@@ -20,7 +20,10 @@ use crate::server::Limits;
 use crate::server::app::App;
 use crate::tls;
 
+mod collect;
 mod htpasswd;
+
+pub(crate) use collect::brake;
 
 /// Everything that a configuration asks for, ready to serve.
 #[non_exhaustive]
@@ -34,7 +37,7 @@ pub struct Assembled {
     /// The threads that work on the disk.
     pub pool: ThreadPool,
     /// Background work, to be spawned.
-    pub maintenance: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub maintenance: Background,
     /// Where content is kept, in words.
     pub storage: String,
 }
@@ -64,7 +67,10 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
     let registry = switches(builder, config)
         .pool(Arc::new(pool.clone()))
         .build();
-    let maintenance = maintenance(&registry, config);
+    let maintenance = both(
+        maintenance(&registry, config),
+        collect::background(&registry, config),
+    );
 
     let mut service = RegistryService::builder(registry);
     service = match &config.auth {
@@ -111,12 +117,22 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
     })
 }
 
+/// A registry over what the configuration names, for work beside the server.
+///
+/// # Errors
+/// If the store cannot be opened.
+pub fn registry(config: &Config) -> anyhow::Result<Registry> {
+    let (builder, _) = storage(config, &ThreadPool::default())?;
+    Ok(builder.build())
+}
+
 fn storage(config: &Config, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
     match &config.storage.driver {
         StorageDriver::Filesystem(filesystem) => {
             let root = &filesystem.rootdirectory;
             let mut options = Options::default();
             options.pool = Arc::new(pool.clone());
+            options.grace = config.storage.gc.grace;
             let store = Filesystem::open(root, options).map_err(|error| {
                 let cause = std::error::Error::source(&error)
                     .map(|cause| format!(": {cause}"))
@@ -150,8 +166,16 @@ fn switches(mut builder: RegistryBuilder, config: &Config) -> RegistryBuilder {
     builder.limits(limits)
 }
 
+type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn both(one: Background, other: Background) -> Background {
+    Box::pin(async {
+        futures_util::future::join(one, other).await;
+    })
+}
+
 /// Sweeps abandoned uploads, first after a random share of an hour so that replicas do not all begin at once.
-fn maintenance(registry: &Registry, config: &Config) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn maintenance(registry: &Registry, config: &Config) -> Background {
     let purging = &config.storage.maintenance.uploadpurging;
     if !purging.enabled || config.storage.maintenance.readonly.enabled {
         return Box::pin(std::future::ready(()));

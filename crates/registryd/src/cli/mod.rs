@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod garbage_collect;
 mod serve;
 
 /// A container registry in one binary.
@@ -22,6 +23,8 @@ enum Command {
     /// Without a configuration file, images are kept in ./registry-data and served on 127.0.0.1:5000.
     /// REGISTRY_* environment variables override the file, as with CNCF Distribution.
     Serve(Serve),
+    /// Remove what no manifest refers to, also while the registry runs.
+    GarbageCollect(garbage_collect::Arguments),
 }
 
 #[derive(Debug, Default, Args)]
@@ -39,6 +42,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
+            Command::GarbageCollect(arguments) => garbage_collect::run(&arguments),
         };
         match outcome {
             Ok(code) => code,

@@ -88,7 +88,12 @@ impl Run<'_> {
         };
         // What an earlier run left, which ended in the middle.
         self.inner.empty_trash()?;
-        if !self.exclusive(|delta| fs::write(delta, ""))? {
+        let begin = |delta: &std::path::Path| {
+            fs::write(delta, "")?;
+            // Everybody must be able to write to it, or nobody could push.
+            volume::give_to_owner(delta).inspect_err(|_| drop(fs::remove_file(delta)))
+        };
+        if !self.exclusive(begin)? {
             return Ok(self.ended(CollectEnd::GaveUp));
         }
         let logging = Logging(self.inner);
@@ -112,6 +117,7 @@ impl Run<'_> {
         self.inner
             .disk
             .ensure_directory(&trash, &mut Dirty::new())?;
+        volume::give_to_owner(&trash)?;
         let Marked {
             repositories,
             whole,

@@ -1,6 +1,8 @@
 //! Whether a volume can be collected, and its trash.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use oci_core::StoreError;
@@ -57,6 +59,19 @@ const DOUBTFUL: &[(u32, &str)] = doubtful! {
     0x0bd0_0bd0 "Lustre",
     0x4750_4653 "GPFS",
 };
+
+/// Gives what was made to whoever owns the directory that it is in: an administrator collects beside a
+/// registry that runs as another user, which must be able to write to it too.
+pub(super) fn give_to_owner(path: &Path) -> io::Result<()> {
+    let (made, above) = (
+        fs::metadata(path)?,
+        fs::metadata(path.parent().unwrap_or(path))?,
+    );
+    if made.uid() != above.uid() {
+        std::os::unix::fs::chown(path, Some(above.uid()), Some(above.gid()))?;
+    }
+    Ok(())
+}
 
 impl Inner {
     /// Unlinks what was renamed away. Whatever is there is nobody's any more.
