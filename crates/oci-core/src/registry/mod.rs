@@ -11,7 +11,9 @@ use crate::name::RepositoryName;
 use crate::runtime::{BlockingPool, ReadBuffers, ThreadPool};
 use crate::store::{BlobRead, BlobStore, BlobStream, ManifestStore, UploadScope};
 
+mod check;
 mod collect;
+mod copy;
 mod delete;
 mod list;
 mod pull;
@@ -20,7 +22,9 @@ mod referrers;
 mod stream;
 mod upload;
 
+pub use check::{CheckOptions, CheckReport, Finding, FindingKind};
 pub use collect::Collections;
+pub use copy::{CopyProblem, CopyReport};
 pub use pull::Intent;
 pub use push::{PushManifest, PushedManifest};
 pub use referrers::{ReferrersPage, ReferrersRequest};

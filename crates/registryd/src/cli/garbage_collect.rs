@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use oci_core::StoreError;
+use oci_core::runtime::ThreadPool;
 use oci_core::store::{
     Candidate, CandidateKind, CollectEnd, CollectObserver, CollectOptions, Collected, Phase,
 };
 
-use crate::assemble;
+use crate::assemble::{self, storage};
 use crate::config::{Config, Loader, StorageDriver, parse_duration};
 use crate::telemetry;
 
@@ -60,12 +61,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     telemetry::init(&loaded.config.log);
     volume(&loaded.config)?;
-    let registry = assemble::registry(&loaded.config)?;
     let options = arguments.options(&loaded.config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .context("cannot start the async runtime")?;
     let printer = Arc::new(Printer::new(arguments.quiet));
+    let (builder, _) = runtime.block_on(storage::open(
+        &loaded.config.storage,
+        &ThreadPool::default(),
+    ))?;
+    let registry = builder.build();
     let outcome = runtime.block_on(registry.collect(&options, Arc::clone(&printer) as _));
     printer.clear();
     let collected = outcome.map_err(|error| explained(error, arguments.any_file_system))?;
