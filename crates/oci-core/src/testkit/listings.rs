@@ -83,7 +83,8 @@ pub(super) async fn content(place: &dyn StoreUnderTest) {
             blobs.push(stores.push(&name, &blob).await.digest.to_string());
         }
         // Not tagged: a listing of tags would not lead there.
-        let put = stores.put(&name, &image(seed, None), &[]);
+        let image = image(seed, None);
+        let put = stores.put(&name, &image, &[]);
         manifests.push(put.await.unwrap().to_string());
     }
     stores.push(&other, b"elsewhere").await;
