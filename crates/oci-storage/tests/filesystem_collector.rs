@@ -11,9 +11,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use filesystem_common::*;
-use oci_core::store::BlobMeta;
+use oci_core::store::{BlobMeta, CollectEnd, Collected};
 use oci_core::{BlobStore, Digest, ManifestReference, ManifestStore, ReferenceKind, StoreError};
-use oci_storage::filesystem::{Collected, Filesystem};
+use oci_storage::filesystem::Filesystem;
 
 mod filesystem_common;
 
@@ -49,20 +49,20 @@ async fn collect_around<F: Future<Output = ()>>(
     store: &Filesystem,
     operation: impl FnOnce(Filesystem) -> F + Send + 'static,
 ) -> Collected {
-    let (store, other) = (store.clone(), volume.open());
+    let other = volume.open();
     let runtime = tokio::runtime::Handle::current();
-    let collected = tokio::task::spawn_blocking(move || {
-        let grace = Duration::from_secs(24 * 3600);
-        store.collect_for_tests(grace, || runtime.block_on(operation(other)))
-    });
-    collected.await.unwrap().unwrap()
+    let between = Between::new(move || runtime.block_on(operation(other)));
+    let grace = Duration::from_secs(24 * 3600);
+    let collected = store.collect(&after(grace), between).await.unwrap();
+    assert_eq!(collected.end, CollectEnd::Complete);
+    collected
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_refers_to_goes() {
     let (volume, store, digests) = garbage().await;
     let collected = collect_around(&volume, &store, async |_| {}).await;
-    assert_eq!((collected.blobs, collected.links), (2, 2));
+    assert_eq!((collected.removed.count, collected.removed_links), (2, 2));
     for digest in &digests {
         assert!(matches!(
             store.stat(digest).await,
@@ -83,7 +83,7 @@ async fn a_manifest_pushed_while_marking_keeps_what_it_needs() {
         put(&other, &name("a"), &manifest, &["t"]).await.unwrap();
     })
     .await;
-    assert_eq!((collected.blobs, collected.links), (0, 0));
+    assert_eq!((collected.removed.count, collected.removed_links), (0, 0));
     let manifest = image(&content(1, 100), &content(2, 5000), None);
     for needed in manifest.references() {
         assert!(store.has_blob(&name("a"), &needed.digest).await.unwrap());
@@ -100,12 +100,12 @@ async fn a_blob_claimed_while_marking_stays_and_is_new_again() {
         other.claim(&name("a"), &[reference]).await.unwrap();
     })
     .await;
-    assert_eq!((collected.blobs, collected.links), (1, 1));
+    assert_eq!((collected.removed.count, collected.removed_links), (1, 1));
     assert!(store.has_blob(&name("a"), &claimed).await.unwrap());
     assert_eq!(read(&store, &claimed).await.unwrap(), content(2, 5000));
     // The next run finds it young: its pusher has the whole grace to push the manifest.
     let collected = collect_around(&volume, &store, async |_| {}).await;
-    assert_eq!((collected.blobs, collected.links), (0, 0));
+    assert_eq!((collected.removed.count, collected.removed_links), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

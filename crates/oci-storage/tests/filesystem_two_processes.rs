@@ -1,4 +1,4 @@
-//! Two processes on one volume: pushers in both, and a stand-in for the collector.
+//! Two processes on one volume: pushers in both, and the collector.
 //!
 //! The second process is this test binary itself, told by its environment to be one.
 #![cfg(feature = "filesystem")]
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use filesystem_common::*;
-use oci_core::store::{AppendMode, PageRequest, UploadOptions};
+use oci_core::store::{AppendMode, CollectEnd, PageRequest, UploadOptions};
 use oci_core::{
     BlobStore, Digest, Manifest, ManifestReference, ManifestStore, ReferenceKind, RepositoryName,
     StoreError,
@@ -154,17 +154,12 @@ async fn nothing_acknowledged_is_collected() {
     let end = Instant::now() + Duration::from_secs(8);
     let (mut runs, mut blobs, mut links) = (0, 0, 0);
     while Instant::now() < end {
-        let store = store.clone();
-        let collected = tokio::task::spawn_blocking(move || {
-            // No content is too young, so nothing but the protocol protects it. Marking takes its time.
-            store.collect_for_tests(GRACE, || {
-                std::thread::park_timeout(Duration::from_millis(20));
-            })
-        });
-        let collected = collected.await.unwrap().unwrap();
-        runs += u64::from(!collected.gave_up);
-        blobs += collected.blobs;
-        links += collected.links;
+        // Marking takes its time.
+        let between = Between::new(|| std::thread::park_timeout(Duration::from_millis(20)));
+        let collected = store.collect(&after(GRACE), between).await.unwrap();
+        runs += u64::from(collected.end == CollectEnd::Complete);
+        blobs += collected.removed.count;
+        links += collected.removed_links;
     }
     std::fs::write(volume.root().join("stop"), "").unwrap();
     here.await.unwrap();

@@ -16,6 +16,7 @@
 //! |---|---|---|
 //! | [`filesystem`] | blobs, membership links, manifests, the collector, crashes, power loss | filesystem |
 //! | [`index_closure`] | index → child manifest → layer, tags, deletes, untagged manifests collected | filesystem |
+//! | [`untagged`] | a manifest that is collected, its blob and a tag that moves to it, power loss | filesystem |
 //! | [`records`] | blobs, membership links, references, the collector, the sweeper of extents | records |
 //! | [`records_refs`] | the same manifest deleted and pushed again | records |
 //! | [`records_tags`] | pushes by tag against deletes by digest | records |
@@ -110,13 +111,20 @@
 //! 1. Lock `gc.lock` without waiting. EXCLUSIVE: put a fresh empty `delta` in place.
 //! 2. Mark from the roots, without any lock. Every revision is a root; with a policy that collects
 //!    untagged manifests, tags are.
-//! 3. Candidates are `data` files and links that are unmarked and older than the grace period.
-//! 4. In batches: `syncfs` (**after** the mark, so that a delete the mark has seen reaches the disk
+//! 3. Candidates are `data` files and links that are unmarked and older than the grace period; with the
+//!    policy, revisions too. Those that are younger are roots then: what stays needs what it refers to.
+//! 4. In batches, those of revisions before all others: `syncfs` (**after** the mark, so that a delete the mark has seen reaches the disk
 //!    before the loss of its blobs does). EXCLUSIVE: read `delta`; for each manifest in it read the
 //!    manifest **by digest, whether or not its revision still exists**, close over it recursively,
 //!    and keep what it reaches, itself and its revision included; `stat` the rest again, keep what changed or became young;
 //!    rename what remains into the trash.
-//! 5. Unlink the trash outside the lock; remove `delta`.
+//! 5. Unlink the trash outside the lock; remove `delta`. What a run leaves that was cut off is put in order
+//!    by whoever locks `gc.lock` next: a file in the trash is gone already, so when it is unlinked is all one.
+//!
+//! The engine decides more narrowly than the models: its candidates are what was garbage when the mark ended,
+//! while theirs are what is garbage when a batch is decided. That it looks at each file again (inode and
+//! modification time) is a second line of defence, and nothing here rests on it: with [`filesystem::Grace::Ignored`]
+//! no time is looked at.
 //!
 //! A manifest named in `delta` whose bytes are absent reaches nothing: that push ended before it
 //! wrote them. Anything else that cannot be read, a torn record of `delta` included, ends the run
@@ -197,6 +205,7 @@
 //! | filesystem, shipped: 1 digest, links | 2 writers in 2 repositories, 2 runs, within grace / without clocks | 317,118 / 451,189 |
 //! | | the same, 1 run, power loss | 305,340 |
 //! | index closure | 2 writers, 2 runs, an index each / the same index | 12,907 / 6,425 |
+//! | untagged | 1 writer, 2 runs, power lost twice, an old manifest / a young one | 3,045 / 1,866 |
 //! | records, raw | 2 writers, 2 collectors, without / with a sweeper | 192,844 / 2,253,270 |
 //! | records, reduced | the same with a sweeper / and uploads that replace | 332,297 / 1,500,994 |
 //! | records, reduced: 2 digests, links | 2 writers, 2 collectors | 1,060,264 |
@@ -242,5 +251,6 @@ pub mod records;
 pub mod records_refs;
 pub mod records_tags;
 mod step;
+pub mod untagged;
 
 pub use self::step::{Actor, Step};

@@ -12,6 +12,7 @@ use crate::runtime::{BlockingPool, ReadBuffers, ThreadPool};
 use crate::store::{BlobRead, BlobStore, BlobStream, ManifestStore, UploadScope};
 
 mod check;
+mod collect;
 mod copy;
 mod delete;
 mod list;
@@ -22,6 +23,7 @@ mod stream;
 mod upload;
 
 pub use check::{CheckOptions, CheckReport, Finding, FindingKind};
+pub use collect::Collections;
 pub use copy::{CopyProblem, CopyReport};
 pub use pull::Intent;
 pub use push::{PushManifest, PushedManifest};
@@ -188,6 +190,7 @@ impl RegistryBuilder {
                 limits: self.limits,
                 deletes: self.deletes,
                 writes: self.writes,
+                collections: collect::Totals::default(),
             }),
         }
     }
@@ -234,6 +237,7 @@ struct Inner {
     limits: Limits,
     deletes: Switch,
     writes: Switch,
+    collections: collect::Totals,
 }
 
 #[derive(Debug)]

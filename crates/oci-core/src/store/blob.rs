@@ -6,12 +6,14 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
 
+use super::collect::{CollectObserver, CollectOptions, Collected};
 use super::page::{Page, PageRequest};
 use super::upload::{BlobUpload, UploadId, UploadOptions, UploadScope, UploadStatus};
 use crate::digest::Digest;
@@ -110,6 +112,23 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
         blobs: &[ManifestReference],
     ) -> Result<Claim, StoreError>;
 
+    /// Removes content, and its visibility in repositories, that nothing refers to. Pushes and pulls
+    /// may go on meanwhile, in this and other processes: no acknowledged manifest loses anything that
+    /// it needs. Whatever cannot be read or understood keeps all that it might refer to.
+    ///
+    /// Dropping the future ends the collection after the batch that it is busy with.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`] unless [`Capabilities::collects`].
+    async fn collect(
+        &self,
+        options: &CollectOptions,
+        observer: Arc<dyn CollectObserver>,
+    ) -> Result<Collected, StoreError> {
+        let _ = (options, observer);
+        Err(StoreError::Unsupported("garbage collection"))
+    }
+
     /// A page of all content that the store holds, in byte order of the digests. Only maintenance asks:
     /// copies and checks.
     ///
@@ -153,6 +172,8 @@ pub struct Capabilities {
     pub several_processes: bool,
     /// An upload resumes in another process without its bytes being read again.
     pub resumes_without_reading: bool,
+    /// [`BlobStore::collect`] removes what nothing refers to.
+    pub collects: bool,
     /// All content, and all manifests and blobs of a repository, can be listed:
     /// [`BlobStore::blobs`], [`ManifestStore::manifests`](crate::ManifestStore::manifests) and
     /// [`ManifestStore::linked_blobs`](crate::ManifestStore::linked_blobs). Without it, copies and

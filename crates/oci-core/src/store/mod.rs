@@ -6,6 +6,7 @@
 //! `testkit`) has a test for every one of them.
 
 mod blob;
+mod collect;
 mod manifest;
 mod page;
 mod upload;
@@ -13,6 +14,10 @@ mod upload;
 pub use blob::{
     BlobMeta, BlobPayload, BlobRead, BlobStore, BlobStream, Capabilities, Claim, FileRange,
     ReadRange,
+};
+pub use collect::{
+    Amount, Brake, Candidate, CandidateKind, CollectEnd, CollectObserver, CollectOptions,
+    Collected, Phase,
 };
 pub use manifest::{ManifestStore, PutManifest, StoredManifest, TagPrecondition, TagWrite};
 pub use page::{Page, PageRequest};

@@ -200,7 +200,13 @@ impl Inner {
         }
         let directory = link.parent().unwrap_or(&link);
         // Who repairs a torn link holds it shared, and must not bring back what is gone.
-        let _lock = lock_repository(directory, Mode::Exclusive)?;
+        let _lock = match lock_repository(directory, Mode::Exclusive) {
+            // A collector was faster, and took the directory with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::NotFound.into());
+            }
+            locked => locked?,
+        };
         if !self.disk.remove_file(&link)? {
             return Err(StoreError::NotFound.into());
         }

@@ -122,7 +122,6 @@ impl Layout {
     }
 
     /// What a collector took away and has yet to unlink.
-    #[cfg(any(test, feature = "testing"))]
     pub(super) fn trash(&self) -> PathBuf {
         self.ours().join("trash")
     }
@@ -198,7 +197,7 @@ const MANIFESTS: &str = "_manifests";
 
 /// What a path below `docker/registry/v2` is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[cfg(any(test, feature = "testing"))]
+#[cfg(test)]
 pub(super) enum Entry {
     Data(Digest),
     Layer(RepositoryName, Digest),
@@ -208,7 +207,7 @@ pub(super) enum Entry {
     Referrer(RepositoryName, Digest, Digest),
 }
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(test)]
 impl Layout {
     /// Reads a path back. `None` for directories, for what is not part of the layout, and for names
     /// that this registry would not have made.

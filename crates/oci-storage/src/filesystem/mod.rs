@@ -33,6 +33,7 @@ use oci_core::runtime::{
 
 mod at_once;
 mod blobs;
+mod collect;
 mod doubtful;
 mod durable;
 mod inventory;
@@ -45,14 +46,8 @@ mod manifests;
 mod plane;
 mod referrers;
 mod section;
-#[cfg(any(test, feature = "testing"))]
-mod stand_in;
 mod tags;
 mod uploads;
-
-#[cfg(any(test, feature = "testing"))]
-#[doc(hidden)]
-pub use stand_in::Collected;
 
 pub use durable::{DiskOperation, Durability, FaultHook};
 
@@ -344,6 +339,7 @@ impl Inner {
         self.sections.create()?;
         drop(self.disk.unsynced_temporary(b"writable")?);
         self.sweep_temporary();
+        self.recover_collection();
         self.disk.listings().sweep(&self.disk);
         self.disk.commit_now(dirty)
     }

@@ -1,12 +1,15 @@
 //! The two traits, each method one hop to the blocking pool; common questions are answered at once if
 //! they can be.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use oci_core::store::{
-    BlobMeta, BlobRead, Capabilities, Claim, Page, PageRequest, PutManifest, ReadRange,
-    StoredManifest, UploadId, UploadOptions, UploadScope, UploadStatus,
+    BlobMeta, BlobRead, Capabilities, Claim, CollectObserver, CollectOptions, Collected, Page,
+    PageRequest, PutManifest, ReadRange, StoredManifest, UploadId, UploadOptions, UploadScope,
+    UploadStatus,
 };
 use oci_core::{
     BlobStore, BlobUpload, Descriptor, Digest, ManifestReference, ManifestStore, RepositoryName,
@@ -24,6 +27,7 @@ impl BlobStore for Filesystem {
         capabilities.durable = self.inner.disk.is_durable();
         capabilities.several_processes = true;
         capabilities.resumes_without_reading = true;
+        capabilities.collects = cfg!(target_os = "linux");
         capabilities.lists_content = true;
         capabilities
     }
@@ -121,6 +125,20 @@ impl BlobStore for Filesystem {
             .await?;
         wait("claiming blobs", ticket).await?;
         Ok(Claim::noted())
+    }
+
+    async fn collect(
+        &self,
+        options: &CollectOptions,
+        observer: Arc<dyn CollectObserver>,
+    ) -> Result<Collected, StoreError> {
+        let options = options.clone();
+        let unwanted = StopOnDrop::default();
+        let stop = Arc::clone(&unwanted.0);
+        self.run("collecting garbage", move |inner| {
+            inner.collect(&options, &*observer, &stop)
+        })
+        .await
     }
 
     async fn blobs(&self, page: &PageRequest) -> Result<Page<BlobMeta>, StoreError> {
@@ -306,6 +324,16 @@ impl ManifestStore for Filesystem {
             })
             .await?;
         wait("unlinking a blob", ticket).await
+    }
+}
+
+/// Tells work on the blocking pool that nobody waits for it any more.
+#[derive(Debug, Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 pub(super) struct Sections {
     gate: PathBuf,
     lock: PathBuf,
+    collector: PathBuf,
     delta: PathBuf,
 }
 
@@ -26,6 +27,7 @@ impl Sections {
         Self {
             gate: directory.join("gate"),
             lock: directory.join("lock"),
+            collector: directory.join("gc.lock"),
             delta: directory.join("delta"),
         }
     }
@@ -78,6 +80,35 @@ impl Sections {
         }
         work(&self.delta).map(Some)
     }
+
+    /// The log that a collector at work has everybody write.
+    pub(super) fn delta(&self) -> &Path {
+        &self.delta
+    }
+
+    /// Makes the caller the one collector, for as long as it keeps what is returned; `None` if there is
+    /// one.
+    pub(super) fn lock_collector(&self) -> io::Result<Option<CollectorLock>> {
+        // Whoever may read it may lock it, be it another user's.
+        let held = match File::open(&self.collector) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&self.collector)?,
+            held => held?,
+        };
+        let locked = attempt(&held, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(locked.then_some(CollectorLock { _held: held }))
+    }
+}
+
+/// Being the one collector of a volume.
+#[derive(Debug)]
+pub(super) struct CollectorLock {
+    // The lock lives as long as the open file.
+    _held: File,
 }
 
 /// Locks a repository's manifests against deletions, or, exclusively, against every other change. The

@@ -11,10 +11,12 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use oci_core::store::{
-    AppendMode, BlobPayload, BlobRead, PutManifest, ReadRange, TagWrite, UploadOptions, UploadScope,
+    AppendMode, BlobPayload, BlobRead, CollectObserver, CollectOptions, Collected, Phase,
+    PutManifest, ReadRange, TagWrite, UploadOptions, UploadScope,
 };
 use oci_core::testkit::pieces;
 use oci_core::{
@@ -109,6 +111,32 @@ impl Volume {
         }
         panic!("left over: {:?}", self.files("_registryd/tmp"));
     }
+}
+
+/// Does something when everything was marked and nothing has been removed yet.
+pub struct Between(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Between {
+    pub fn new(act: impl FnOnce() + Send + 'static) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(Box::new(act)))))
+    }
+}
+
+impl CollectObserver for Between {
+    fn progress(&self, phase: Phase, _: &Collected) {
+        if phase == Phase::Marked
+            && let Some(act) = self.0.lock().unwrap().take()
+        {
+            act();
+        }
+    }
+}
+
+/// Collects with a grace period.
+pub fn after(grace: std::time::Duration) -> CollectOptions {
+    let mut options = CollectOptions::default();
+    options.grace = grace;
+    options
 }
 
 pub fn name(text: &str) -> RepositoryName {

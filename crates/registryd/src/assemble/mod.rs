@@ -20,8 +20,11 @@ use crate::tls;
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod bucket;
+mod collect;
 mod htpasswd;
 pub(crate) mod storage;
+
+pub(crate) use collect::brake;
 
 /// Everything that a configuration asks for, ready to serve.
 #[non_exhaustive]
@@ -35,7 +38,7 @@ pub struct Assembled {
     /// The threads that work on the disk.
     pub pool: ThreadPool,
     /// Background work, to be spawned.
-    pub maintenance: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub maintenance: Background,
     /// Where content is kept, in words.
     pub storage: String,
 }
@@ -59,7 +62,10 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
     let registry = switches(builder, config)
         .pool(Arc::new(pool.clone()))
         .build();
-    let maintenance = maintenance(&registry, config);
+    let maintenance = both(
+        maintenance(&registry, config),
+        collect::background(&registry, config),
+    );
 
     let mut service = RegistryService::builder(registry);
     service = match &config.auth {
@@ -124,8 +130,16 @@ fn switches(mut builder: RegistryBuilder, config: &Config) -> RegistryBuilder {
     builder.limits(limits)
 }
 
+type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn both(one: Background, other: Background) -> Background {
+    Box::pin(async {
+        futures_util::future::join(one, other).await;
+    })
+}
+
 /// Sweeps abandoned uploads, first after a random share of an hour so that replicas do not all begin at once.
-fn maintenance(registry: &Registry, config: &Config) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn maintenance(registry: &Registry, config: &Config) -> Background {
     let purging = &config.storage.maintenance.uploadpurging;
     if !purging.enabled || config.storage.maintenance.readonly.enabled {
         return Box::pin(std::future::ready(()));

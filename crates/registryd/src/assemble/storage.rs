@@ -1,6 +1,7 @@
 //! The store that the configuration names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use oci_core::Registry;
 use oci_core::memory::MemoryStore;
@@ -34,7 +35,7 @@ pub(crate) async fn open(
     pool: &ThreadPool,
 ) -> anyhow::Result<(RegistryBuilder, String)> {
     match &storage.driver {
-        StorageDriver::Filesystem(config) => filesystem(config, pool),
+        StorageDriver::Filesystem(config) => filesystem(config, storage.gc.grace, pool),
         StorageDriver::InMemory {} => {
             tracing::warn!("`storage.inmemory`: everything is gone when this process ends");
             Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
@@ -70,11 +71,13 @@ fn left_out(driver: &StorageDriver) -> anyhow::Error {
 
 fn filesystem(
     config: &config::Filesystem,
+    grace: Duration,
     pool: &ThreadPool,
 ) -> anyhow::Result<(RegistryBuilder, String)> {
     let root = &config.rootdirectory;
     let mut options = Options::default();
     options.pool = Arc::new(pool.clone());
+    options.grace = grace;
     let store = Filesystem::open(root, options).map_err(|error| {
         let cause = std::error::Error::source(&error)
             .map(|cause| format!(": {cause}"))

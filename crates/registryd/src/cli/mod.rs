@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 mod client;
 mod config;
 mod entrypoint;
+mod garbage_collect;
 mod healthcheck;
 mod init;
 mod serve;
@@ -28,6 +29,8 @@ enum Command {
     /// Without a configuration file, images are kept in ./registry-data and served on 127.0.0.1:5000.
     /// REGISTRY_* environment variables override the file, as with CNCF Distribution.
     Serve(Serve),
+    /// Remove what no manifest refers to, also while the registry runs.
+    GarbageCollect(garbage_collect::Arguments),
     /// Check and show configurations.
     Config(config::Config),
     /// Copy and check what stores hold.
@@ -57,6 +60,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
+            Command::GarbageCollect(arguments) => garbage_collect::run(&arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Storage(command) => return storage::run(command),
             Command::Healthcheck(arguments) => healthcheck::run(arguments),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
 /// Why a text is not a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DurationError {
+pub(crate) enum DurationError {
     /// Not numbers with units.
     #[error("it is not a duration")]
     Syntax,
@@ -23,7 +23,7 @@ pub(super) enum DurationError {
 
 /// Reads a duration in Go's syntax: numbers with an optional fraction, each followed by `ns`, `us`
 /// (`µs`), `ms`, `s`, `m` or `h`. The only number that needs no unit is `0`.
-pub(super) fn parse(text: &str) -> Result<Duration, DurationError> {
+pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

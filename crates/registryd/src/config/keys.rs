@@ -51,7 +51,8 @@ pub(super) static ROOT: &[Key] = &[
 ];
 
 /// Keys of `storage` that are no drivers.
-pub(super) static STORAGE_OPTIONS: &[&str] = &["delete", "redirect", "cache", "tag", "maintenance"];
+pub(super) static STORAGE_OPTIONS: &[&str] =
+    &["delete", "redirect", "cache", "tag", "maintenance", "gc"];
 
 /// Misleading names, in the file and in variables, and the key they stand for.
 pub(super) static MISTAKEN: &[(&str, &str)] = &[
@@ -102,6 +103,7 @@ static STORAGE: &[Key] = &[
     Key::new("swift", Kind::Opaque).refused(OTHER_DRIVER),
     Key::new("oss", Kind::Opaque).refused(OTHER_DRIVER),
     Key::new("delete", Kind::Section(&[Key::new("enabled", Kind::Bool)])),
+    Key::new("gc", Kind::Section(GC)),
     Key::new(
         "redirect",
         Kind::Section(&[Key::new("disable", Kind::Bool)]),
@@ -140,6 +142,23 @@ static STORAGE: &[Key] = &[
             ),
         ]),
     ),
+];
+
+/// Not one of Distribution's, which collects by hand.
+static GC: &[Key] = &[
+    Key::new("enabled", Kind::Bool),
+    Key::new("interval", Kind::Duration),
+    Key::new("grace", Kind::Duration),
+    Key::new("untagged", Kind::Bool),
+    Key::new("dryrun", Kind::Bool),
+    Key::new(
+        "maxshare",
+        Kind::Int {
+            least: 0,
+            most: 100,
+        },
+    ),
+    Key::new("anyfilesystem", Kind::Bool),
 ];
 
 const OTHER_AUTH: &str = "access would not be protected as the configuration says";

@@ -52,10 +52,11 @@ mod tests;
 pub use addr::{ListenAddr, ListenAddrError};
 pub use buckets::{Azure, AzureIdentity, AzureIdentityKind, Gcs, S3};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub(crate) use duration::parse as parse_duration;
 pub use json_schema::json_schema;
 pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
-    AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Health,
+    AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Gc, Health,
     HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, Log, LogFormatter,
     LogLevel, Maintenance, ReadOnly, Redirect, Secret, Sled, Storage, StorageDriver, TagLookup,
     Tags, Tls, TlsVersion, UploadPurging,

@@ -66,6 +66,7 @@ impl Default for Config {
                 }),
                 delete: Delete { enabled: true },
                 maintenance: Maintenance::default(),
+                gc: Gc::default(),
                 redirect: Redirect::default(),
                 cache: Cache::default(),
                 tag: TagLookup::default(),
@@ -146,6 +147,9 @@ pub struct Storage {
     /// Background work and read-only mode.
     #[serde(default)]
     pub maintenance: Maintenance,
+    /// Removal of what no manifest refers to.
+    #[serde(default)]
+    pub gc: Gc,
     /// Redirection of downloads to the store.
     #[serde(default)]
     pub redirect: Redirect,
@@ -268,6 +272,44 @@ impl Default for UploadPurging {
 pub struct ReadOnly {
     /// Whether every request that would change something is refused.
     pub enabled: bool,
+}
+
+/// `storage.gc`: collecting garbage in the background.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Gc {
+    /// Whether it is done at all.
+    pub enabled: bool,
+    /// The time from one run to the next; once a day by default.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// What is younger stays; one day by default. No run begins before the process is as old.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+    /// Whether manifests go that no tag leads to.
+    pub untagged: bool,
+    /// Whether to log only what would be removed.
+    pub dryrun: bool,
+    /// A run that would remove more than so many per cent of all bytes, and more than a GiB, removes
+    /// nothing.
+    pub maxshare: u8,
+    /// Whether to collect also on file systems whose locks may not keep out other machines.
+    pub anyfilesystem: bool,
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            interval: Duration::from_secs(24 * 3600),
+            grace: Duration::from_secs(24 * 3600),
+            untagged: false,
+            dryrun: false,
+            maxshare: 50,
+            anyfilesystem: false,
+        }
+    }
 }
 
 /// `storage.redirect`

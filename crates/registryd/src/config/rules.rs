@@ -1,6 +1,7 @@
 //! What one key alone does not tell: rules between keys, and defaults that depend on others.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 use serde_json::{Map, Value as Json};
@@ -17,6 +18,8 @@ use super::{
 /// Distribution's own floor for `storage.filesystem.maxthreads`.
 const FLOOR: i64 = 25;
 
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
 /// Applies every rule. `file` is the configuration file, if there is one.
 pub(super) fn apply(checked: &mut Checked, file: Option<&Source>, diagnostics: &mut Diagnostics) {
     let mut rules = Rules {
@@ -25,6 +28,7 @@ pub(super) fn apply(checked: &mut Checked, file: Option<&Source>, diagnostics: &
     };
     rules.log_level();
     rules.storage(file);
+    rules.collection();
     rules.buckets();
     rules.auth();
     rules.listener(file);
@@ -91,6 +95,34 @@ impl Rules<'_> {
                     .fix(format!("write {FLOOR} or more")),
             );
             self.set("storage.filesystem.maxthreads", FLOOR.into());
+        }
+    }
+
+    fn collection(&mut self) {
+        let enabled = self.get("storage.gc.enabled").and_then(Json::as_bool);
+        if enabled.is_none() && self.has_settings("storage.gc") {
+            let source = self.source("storage.gc");
+            self.diagnostics.push(
+                Diagnostic::warning("`storage.gc` has settings but is not enabled", source)
+                    .why("nothing is collected in the background")
+                    .fix("write `storage: {gc: {enabled: true}}`"),
+            );
+        }
+        let short = |text: &str| super::duration::parse(text).is_ok_and(|grace| grace < AN_HOUR);
+        if enabled == Some(true)
+            && self
+                .text("storage.gc.grace")
+                .is_some_and(|text| short(&text))
+        {
+            let source = self.source("storage.gc.grace");
+            self.diagnostics.push(
+                Diagnostic::warning("`storage.gc.grace` is less than an hour", source)
+                    .why(
+                        "blobs may be collected between their upload and their manifest; no image \
+                          breaks, but slow clients have to push again",
+                    )
+                    .fix("write `24h`"),
+            );
         }
     }
 

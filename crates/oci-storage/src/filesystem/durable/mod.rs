@@ -50,6 +50,8 @@ pub enum DiskOperation {
     SyncDirectory,
     /// The content of a file is brought to the disk.
     SyncFile,
+    /// Everything on the file system is brought to the disk.
+    SyncVolume,
     /// A file is cut.
     Truncate,
     /// Bytes are written to a file.
@@ -151,8 +153,12 @@ impl Disk {
 
     /// A new name for a file that has no final one yet. What is left there is swept by age.
     pub(super) fn temporary_path(&self) -> PathBuf {
-        self.temporary
-            .join(format!("{:032x}", u128::from_le_bytes(self.random())))
+        self.random_name(&self.temporary)
+    }
+
+    /// A new name in a directory.
+    pub(super) fn random_name(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("{:032x}", u128::from_le_bytes(self.random())))
     }
 
     /// A synced copy of what can be read of `source`, shown piece by piece to `each`.
@@ -242,6 +248,34 @@ impl Disk {
                 }
             }
         }
+    }
+
+    /// Renames what nobody needs any more to `target`. Power loss may undo that.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what comes back of garbage is garbage"
+    )]
+    pub(super) fn rename_away(&self, from: &Path, target: &Path) -> io::Result<()> {
+        self.fault(DiskOperation::Rename, from)?;
+        fs::rename(from, target)
+    }
+
+    /// Brings everything to the disk that anybody did on the volume's file system before.
+    #[cfg(target_os = "linux")]
+    pub(super) fn sync_volume(&self) -> io::Result<()> {
+        if !self.is_durable() {
+            return Ok(());
+        }
+        self.fault(DiskOperation::SyncVolume, &self.root)?;
+        // The one below our own files: below them all, or none could be renamed to its place.
+        let directory = File::open(&self.temporary)?;
+        Ok(rustix::fs::syncfs(&directory)?)
+    }
+
+    /// There is no such call, and nothing here that would need it.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn sync_volume(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Makes the directory of `path` and all above that are missing.

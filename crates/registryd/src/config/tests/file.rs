@@ -92,6 +92,7 @@ storage:
   maintenance:
     uploadpurging: {enabled: false, age: 24h, interval: 1h30m, dryrun: true}
     readonly: {enabled: true}
+  gc: {enabled: true, interval: 6h, grace: 48h, untagged: true, dryrun: true, maxshare: 20, anyfilesystem: true}
 auth:
   none:
 http:
@@ -139,6 +140,10 @@ tags: {maxtags: 60}
                         "enabled": false, "age": "24h0m0s", "interval": "1h30m0s", "dryrun": true,
                     },
                     "readonly": {"enabled": true},
+                },
+                "gc": {
+                    "enabled": true, "interval": "6h0m0s", "grace": "48h0m0s", "untagged": true,
+                    "dryrun": true, "maxshare": 20, "anyfilesystem": true,
                 },
                 "cache": {"blobdescriptor": null, "blobdescriptorsize": null},
                 "tag": {"concurrencylimit": null},

@@ -1,0 +1,263 @@
+//! What a stored document refers to, read more generously than when it was pushed.
+//!
+//! A push needs less than a manifest names: layers with `urls` may be missing, for example. But if they are
+//! there, somebody stored them and clients fetch them. And a volume may hold documents of kinds that this
+//! registry does not take. So here every object with a `digest` is a descriptor, wherever it stands, and what
+//! it names is kept.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use oci_core::Digest;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// What a document refers to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct References {
+    /// Config, layers, and whatever else has a digest.
+    pub(super) blobs: Vec<Digest>,
+    /// What is listed as `manifests`.
+    pub(super) children: Vec<Digest>,
+    /// What it is about, which does not keep that.
+    pub(super) subject: Option<Digest>,
+}
+
+impl References {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Digest> {
+        self.blobs.iter().chain(&self.children)
+    }
+}
+
+/// Reads a document.
+///
+/// # Errors
+/// If it is not a JSON object.
+pub(super) fn references(bytes: &[u8]) -> serde_json::Result<References> {
+    let mut references = References::default();
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    Walk {
+        references: &mut references,
+        place: Place::Top,
+    }
+    .deserialize(&mut json)?;
+    json.end()?;
+    Ok(references)
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    Top,
+    Blob,
+    Child,
+    Subject,
+}
+
+struct Walk<'a> {
+    references: &'a mut References,
+    place: Place,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.place == Place::Top {
+            deserializer.deserialize_map(self)
+        } else {
+            deserializer.deserialize_any(self)
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a manifest")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let place = match (self.place, &*key) {
+                (_, "digest" | "blobSum") => {
+                    map.next_value_seed(Named {
+                        references: &mut *self.references,
+                        place: self.place,
+                    })?;
+                    continue;
+                }
+                (Place::Top, "subject") => Place::Subject,
+                (Place::Top, "manifests") => Place::Child,
+                (Place::Top, _) => Place::Blob,
+                (place, _) => place,
+            };
+            map.next_value_seed(Walk {
+                references: &mut *self.references,
+                place,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        loop {
+            let element = Walk {
+                references: &mut *self.references,
+                place: self.place,
+            };
+            if list.next_element_seed(element)?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// The value of a field that is called like a digest. If it is something else, it is looked through.
+struct Named<'a> {
+    references: &'a mut References,
+    place: Place,
+}
+
+impl<'de> DeserializeSeed<'de> for Named<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Named<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a digest")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        // Of an algorithm that is not known here nothing can be stored either.
+        if let Ok(digest) = text.parse::<Digest>() {
+            match self.place {
+                Place::Subject => self.references.subject = Some(digest),
+                Place::Child => self.references.children.push(digest),
+                Place::Top | Place::Blob => self.references.blobs.push(digest),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.walk().visit_map(map)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
+        self.walk().visit_seq(list)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+impl<'a> Named<'a> {
+    fn walk(self) -> Walk<'a> {
+        let place = match self.place {
+            Place::Top => Place::Blob,
+            place => place,
+        };
+        Walk {
+            references: self.references,
+            place,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(seed: u8) -> Digest {
+        Digest::sha256(&[seed])
+    }
+
+    #[test]
+    fn everything_that_is_named_anywhere() {
+        let [a, b, c, d, e, f] = [1, 2, 3, 4, 5, 6].map(digest);
+        let long = Digest::of(oci_core::Algorithm::Sha512, b"x");
+        let json = format!(
+            r#"{{"schemaVersion":2,"config":{{"digest":"{a}","size":1,"data":null}},
+            "layers":[{{"digest":"{b}","urls":["https://a.example"],"size":-1.5}},{{"size":true,"digest":"{long}"}}],
+            "blobs":[{{"digest":"{c}"}}],"new":{{"thing":[[{{"digest":{{"digest":"{d}"}}}}]]}},
+            "fsLayers":[{{"blobSum":"{e}"}}],
+            "annotations":{{"a":"{f}"}},"layers":[{{"digest":"{f}"}},{{"digest":"md5:00"}},{{"digest":7}}]}}"#
+        );
+        let found = references(json.as_bytes()).unwrap();
+        assert_eq!(found.blobs, [a, b, long, c, d, e, f]);
+        assert!(found.children.is_empty());
+        assert_eq!(found.subject, None);
+    }
+
+    #[test]
+    fn children_and_subject_are_told_apart() {
+        let [a, b, c] = [1, 2, 3].map(digest);
+        let json = format!(
+            r#"{{"manifests":[{{"digest":"{a}","platform":{{"os":"x"}}}},{{"digest":"{b}"}}],"subject":{{"digest":"{c}"}}}}"#
+        );
+        let found = references(json.as_bytes()).unwrap();
+        assert_eq!(found.children, [a, b]);
+        assert_eq!(found.subject, Some(c));
+        assert!(found.blobs.is_empty());
+        assert_eq!(found.all().count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_document() {
+        for text in [
+            "", "[]", "7", "\"a\"", "{", "{}x", "null", "{\"a\":", "\u{1}",
+        ] {
+            assert!(references(text.as_bytes()).is_err(), "{text}");
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        assert!(references(deep.as_bytes()).is_err());
+        assert_eq!(references(b"{}").unwrap(), References::default());
+    }
+}

@@ -1,0 +1,313 @@
+//! `registryd garbage-collect`
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use oci_core::StoreError;
+use oci_core::runtime::ThreadPool;
+use oci_core::store::{
+    Candidate, CandidateKind, CollectEnd, CollectObserver, CollectOptions, Collected, Phase,
+};
+
+use crate::assemble::{self, storage};
+use crate::config::{Config, Loader, StorageDriver, parse_duration};
+use crate::telemetry;
+
+/// It may run while `registryd` serves the same volume. A process of CNCF Distribution (`registry:2`,
+/// `registry:3`) on the volume must be stopped first: it does not say what its clients rely on.
+///
+/// The exit status is 0 when all was done, 3 when the share of garbage is so unusual that nothing was removed,
+/// 4 when another collection is at work or pushes left no time for it, and 1 for any other failure.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file; by default what the variable `REGISTRY_CONFIGURATION_PATH` names.
+    config: Option<PathBuf>,
+    /// Say what would be removed, and remove nothing.
+    #[arg(short, long)]
+    dry_run: bool,
+    /// Remove also manifests that no tag leads to; what refers to a manifest as its subject stays with it.
+    #[arg(short = 'm', long)]
+    delete_untagged: bool,
+    /// Keep what is younger, such as 24h. With 0, a push that is under way may have to send blobs again.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    grace: Duration,
+    /// Remove also an unusual share of the volume: see `storage.gc.maxshare`.
+    #[arg(long)]
+    force: bool,
+    /// Go on also on NFS, CIFS, FUSE and the like. No other machine may use the volume.
+    #[arg(long)]
+    any_file_system: bool,
+    /// Do not name what is removed.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut loader = Loader::from_process();
+    if let Some(path) = &arguments.config {
+        loader = loader.path(path);
+    }
+    let loaded = match loader.load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprint!("{error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    telemetry::init(&loaded.config.log);
+    volume(&loaded.config)?;
+    let options = arguments.options(&loaded.config);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .context("cannot start the async runtime")?;
+    let printer = Arc::new(Printer::new(arguments.quiet));
+    let (builder, _) = runtime.block_on(storage::open(
+        &loaded.config.storage,
+        &ThreadPool::default(),
+    ))?;
+    let registry = builder.build();
+    let outcome = runtime.block_on(registry.collect(&options, Arc::clone(&printer) as _));
+    printer.clear();
+    let collected = outcome.map_err(|error| explained(error, arguments.any_file_system))?;
+    let mut out = std::io::stdout().lock();
+    let said = summary(&mut out, &collected, &options).and_then(|()| out.flush());
+    said.context("cannot write the summary")?;
+    Ok(conclusion(collected.end))
+}
+
+impl Arguments {
+    fn options(&self, config: &Config) -> CollectOptions {
+        let mut options = CollectOptions::default();
+        options.grace = self.grace;
+        options.untagged = self.delete_untagged;
+        options.dry_run = self.dry_run;
+        options.brake = assemble::brake(config.storage.gc.maxshare).filter(|_| !self.force);
+        options.any_file_system = self.any_file_system || config.storage.gc.anyfilesystem;
+        options
+    }
+}
+
+/// Refuses where there is nothing to collect: a volume must not be made by this.
+fn volume(config: &Config) -> anyhow::Result<()> {
+    let StorageDriver::Filesystem(filesystem) = &config.storage.driver else {
+        bail!("`storage` names no directory: only `storage.filesystem` can be collected");
+    };
+    let root: &Path = &filesystem.rootdirectory;
+    if !root.join("docker/registry/v2/blobs").is_dir() {
+        bail!(
+            "`storage.filesystem.rootdirectory`: there is no registry in `{}`; name the directory that \
+             holds `docker/registry/v2`",
+            root.display()
+        );
+    }
+    Ok(())
+}
+
+fn explained(error: StoreError, any_file_system: bool) -> anyhow::Error {
+    let refused = matches!(error, StoreError::Unsupported(_)) && !any_file_system;
+    let error = anyhow::Error::new(error);
+    if refused {
+        error.context("nothing was removed; --any-file-system goes on all the same")
+    } else {
+        error.context("nothing more was removed")
+    }
+}
+
+fn summary(
+    out: &mut impl Write,
+    collected: &Collected,
+    options: &CollectOptions,
+) -> std::io::Result<()> {
+    if collected.end == CollectEnd::Busy {
+        return writeln!(out, "another collection is at work on this volume");
+    }
+    let (all, garbage) = (collected.content, collected.garbage);
+    let marked = all
+        .count
+        .saturating_sub(garbage.count + collected.young.count);
+    // The words of Distribution, which scripts look for.
+    writeln!(
+        out,
+        "\n{marked} blobs marked, {} blobs and {} manifests eligible for deletion",
+        garbage.count, collected.garbage_manifests
+    )?;
+    writeln!(
+        out,
+        "eligible: {} of {}, {} links; younger than the grace period: {} blobs",
+        size(garbage.bytes),
+        size(all.bytes),
+        collected.garbage_links,
+        collected.young.count
+    )?;
+    if collected.kept_whole > 0 {
+        writeln!(
+            out,
+            "{} of {} repositories keep all they have, for the reasons above",
+            collected.kept_whole, collected.repositories
+        )?;
+    }
+    let seconds = collected.duration.as_secs_f64();
+    if options.dry_run {
+        let stops = options.brake.as_ref();
+        if stops.is_some_and(|brake| brake.stops(garbage.bytes, all.bytes)) {
+            writeln!(out, "so unusual a share is only removed with --force")?;
+        }
+        return writeln!(
+            out,
+            "nothing was removed, as --dry-run asks; took {seconds:.1} s"
+        );
+    }
+    match collected.end {
+        CollectEnd::Braked => writeln!(
+            out,
+            "so unusual a share is only removed with --force; nothing was removed"
+        )?,
+        CollectEnd::GaveUp => writeln!(
+            out,
+            "another process kept its lock for too long; the rest is left for the next time"
+        )?,
+        CollectEnd::Stopped => writeln!(out, "stopped; the rest is left for the next time")?,
+        _ => {}
+    }
+    writeln!(
+        out,
+        "removed {} blobs ({}), {} links and {} manifests in {seconds:.1} s; {} were used again meanwhile",
+        collected.removed.count,
+        size(collected.removed.bytes),
+        collected.removed_links,
+        collected.removed_manifests,
+        collected.revived
+    )
+}
+
+fn conclusion(end: CollectEnd) -> ExitCode {
+    match end {
+        CollectEnd::Complete => ExitCode::SUCCESS,
+        CollectEnd::Braked => ExitCode::from(3),
+        CollectEnd::Busy | CollectEnd::GaveUp => ExitCode::from(4),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Bytes as people read them.
+fn size(bytes: u64) -> String {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "one digit behind the point is shown"
+    )]
+    let mut number = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if number < 1024.0 {
+            let digits = usize::from(unit != "B");
+            return format!("{number:.digits$} {unit}");
+        }
+        number /= 1024.0;
+    }
+    format!("{number:.1} TiB")
+}
+
+/// Says on the terminal what goes on.
+struct Printer {
+    quiet: bool,
+    /// When progress was shown last; `None` where nobody sees it.
+    shown: Option<Mutex<Instant>>,
+}
+
+impl Printer {
+    fn new(quiet: bool) -> Self {
+        let shown = std::io::stderr().is_terminal();
+        Self {
+            quiet,
+            shown: shown.then(|| Mutex::new(Instant::now())),
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+impl CollectObserver for Printer {
+    fn candidate(&self, candidate: &Candidate<'_>) {
+        if self.quiet {
+            return;
+        }
+        let what = match candidate.kind {
+            CandidateKind::Manifest => "manifest",
+            CandidateKind::Link => "link",
+            _ => "blob",
+        };
+        let (digest, why) = (candidate.digest, candidate.kind.reason());
+        let mut out = std::io::stdout().lock();
+        // Who does not want to hear it any more wants it done all the same.
+        let _ = match candidate.repository {
+            Some(at) => writeln!(out, "{what} eligible for deletion: {at} {digest} ({why})"),
+            None => {
+                let size = size(candidate.size);
+                writeln!(
+                    out,
+                    "{what} eligible for deletion: {digest} ({size}, {why})"
+                )
+            }
+        };
+    }
+
+    fn kept_whole(&self, what: &str, why: &str) {
+        self.clear();
+        eprintln!("warning: {what} keeps all it has: {why}");
+    }
+
+    fn progress(&self, phase: Phase, collected: &Collected) {
+        let Some(shown) = &self.shown else {
+            return;
+        };
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.elapsed() < EVERY {
+            return;
+        }
+        *shown = Instant::now();
+        match phase {
+            Phase::Removing => eprint!(
+                "\r\x1b[Kremoving: {} of {} blobs, {} of {} links",
+                collected.removed.count,
+                collected.garbage.count,
+                collected.removed_links,
+                collected.garbage_links
+            ),
+            _ => eprint!(
+                "\r\x1b[Kmarking: {} repositories, {} manifests",
+                collected.repositories, collected.manifests_read
+            ),
+        }
+    }
+}
+
+/// How often progress is shown.
+const EVERY: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_people_read_them() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            (3 << 30, "3.0 GiB"),
+            (5 << 40, "5.0 TiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}
