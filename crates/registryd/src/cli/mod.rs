@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod client;
+mod doctor;
 mod entrypoint;
 mod healthcheck;
 mod init;
@@ -28,6 +29,8 @@ enum Command {
     Serve(Serve),
     /// Tell by the exit code whether a registry serves; for health checks in containers without a shell.
     Healthcheck(healthcheck::Healthcheck),
+    /// Look for what is wrong with a registry, or with the place where one is to run; each finding has a fix.
+    Doctor(doctor::Doctor),
     /// Write what runs the registry under compose, Kubernetes or systemd.
     Init(init::Init),
     /// What the container image starts.
@@ -51,6 +54,7 @@ impl Cli {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Healthcheck(arguments) => healthcheck::run(arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Init(arguments) => init::run(&arguments),
             Command::Entrypoint(arguments) => entrypoint::run(arguments),
         };
