@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod client;
 mod config;
+mod doctor;
 mod entrypoint;
 mod garbage_collect;
 mod healthcheck;
@@ -38,6 +39,8 @@ enum Command {
     Storage(storage::Storage),
     /// Tell by the exit code whether a registry serves; for health checks in containers without a shell.
     Healthcheck(healthcheck::Healthcheck),
+    /// Look for what is wrong with a registry, or with the place where one is to run; each finding has a fix.
+    Doctor(doctor::Doctor),
     /// Write what runs the registry under compose, Kubernetes or systemd.
     Init(init::Init),
     /// What the container image starts.
@@ -64,6 +67,7 @@ impl Cli {
             Command::Config(arguments) => config::run(arguments),
             Command::Storage(command) => return storage::run(command),
             Command::Healthcheck(arguments) => healthcheck::run(arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Init(arguments) => init::run(&arguments),
             Command::Entrypoint(arguments) => entrypoint::run(arguments),
         };

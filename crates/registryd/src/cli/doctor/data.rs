@@ -1,0 +1,273 @@
+//! The place where a registry keeps its images.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::Finding;
+use crate::config::{Config, StorageDriver};
+
+/// Below this, a push of one large image fails.
+const LITTLE: u64 = 1 << 30;
+
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    let StorageDriver::Filesystem(filesystem) = &config.storage.driver else {
+        return vec![Finding::warning(
+            "storage",
+            "everything is gone when the process ends",
+            "use `storage.filesystem`",
+        )];
+    };
+    let root = &filesystem.rootdirectory;
+    let mut found = vec![writable(root)];
+    found.extend(space(existing(root)));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    found.push(lasting(root, &mounts));
+    found
+}
+
+/// Writes a file, syncs it, and removes it.
+fn writable(root: &Path) -> Finding {
+    let attempt = || -> std::io::Result<()> {
+        std::fs::create_dir_all(root)?;
+        let path = root.join(format!(".registryd-doctor-{}", std::process::id()));
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        let outcome = file
+            .write_all(b"written by `registryd doctor`\n")
+            .and_then(|()| sync(&file));
+        std::fs::remove_file(&path)?;
+        outcome
+    };
+    let Err(error) = attempt() else {
+        return Finding::ok(
+            "write",
+            format!("{} takes files and syncs them", root.display()),
+        );
+    };
+    let uid = rustix::process::geteuid().as_raw();
+    let place = existing(root);
+    let owner = std::fs::metadata(place)
+        .map(|metadata| {
+            format!(
+                " ({} belongs to {}:{}, mode {:04o})",
+                place.display(),
+                metadata.uid(),
+                metadata.gid(),
+                metadata.mode() & 0o7777
+            )
+        })
+        .unwrap_or_default();
+    Finding::error(
+        "write",
+        format!(
+            "cannot write to {} as user {uid}: {error}{owner}",
+            root.display()
+        ),
+        format!(
+            "chown -R {uid} {}, or in Kubernetes `securityContext.fsGroup: {uid}`",
+            root.display()
+        ),
+    )
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whether a sync works is the question; nothing relies on this file"
+)]
+fn sync(file: &std::fs::File) -> std::io::Result<()> {
+    file.sync_all()
+}
+
+fn space(place: &Path) -> Vec<Finding> {
+    let Ok(disk) = rustix::fs::statvfs(place) else {
+        return Vec::new();
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    vec![
+        disk_space(place, free),
+        inodes(place, disk.f_favail, disk.f_files),
+    ]
+}
+
+fn disk_space(place: &Path, free: u64) -> Finding {
+    let what = format!("{} MiB are free at {}", free >> 20, place.display());
+    if free < LITTLE {
+        return Finding::warning("disk", what, "make room, or enlarge the volume");
+    }
+    Finding::ok("disk", what)
+}
+
+/// Some file systems have as many as they have room for, and count none.
+fn inodes(place: &Path, free: u64, all: u64) -> Finding {
+    if all > 0 && free < all / 50 {
+        return Finding::warning(
+            "inodes",
+            format!("{free} of {all} inodes are free at {}", place.display()),
+            "each blob takes several: make a file system with more of them",
+        );
+    }
+    Finding::ok("inodes", "there are enough inodes")
+}
+
+/// Whether what is written there outlives a container.
+fn lasting(root: &Path, mountinfo: &str) -> Finding {
+    let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    let holds = mounts
+        .iter()
+        .filter(|mount| root.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.components().count());
+    // Volumes that people mount, not those that the container engine brings.
+    let others: Vec<_> = mounts
+        .iter()
+        .filter(|mount| {
+            !["/", "/dev", "/proc", "/sys", "/etc", "/run", "/tmp"]
+                .iter()
+                .any(|own| {
+                    mount.point == Path::new(own) || (*own != "/" && mount.point.starts_with(own))
+                })
+        })
+        .filter(|mount| !root.starts_with(&mount.point))
+        .map(|mount| mount.point.display().to_string())
+        .collect();
+    match holds {
+        Some(mount) if mount.kind == "overlay" || mount.kind == "tmpfs" => {
+            let elsewhere = if others.is_empty() {
+                String::new()
+            } else {
+                format!("; mounted are {}", others.join(", "))
+            };
+            Finding::error(
+                "volume",
+                format!(
+                    "{} is on {}, which goes with the container or the machine's power{elsewhere}",
+                    root.display(),
+                    mount.kind
+                ),
+                format!(
+                    "mount a volume at {}, or set REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY to where one is",
+                    root.display()
+                ),
+            )
+        }
+        Some(mount) if mount.anonymous => Finding::warning(
+            "volume",
+            format!(
+                "{} is an anonymous volume, which goes with its container",
+                root.display()
+            ),
+            format!("give it a name: `--volume registry:{}`", root.display()),
+        ),
+        _ => Finding::ok(
+            "volume",
+            format!("{} outlives this process", root.display()),
+        ),
+    }
+}
+
+struct Mount {
+    point: PathBuf,
+    kind: String,
+    /// Docker names a volume by 64 hexadecimal digits if nobody else does.
+    anonymous: bool,
+}
+
+impl Mount {
+    /// A line of `/proc/self/mountinfo`.
+    fn parse(line: &str) -> Option<Self> {
+        let (place, file_system) = line.split_once(" - ")?;
+        let mut fields = place.split(' ').skip(3);
+        let source = fields.next()?;
+        let is_name =
+            |part: &str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Some(Self {
+            point: PathBuf::from(fields.next()?.replace("\\040", " ")),
+            kind: file_system.split(' ').next()?.to_owned(),
+            anonymous: source.contains("/volumes/") && source.split('/').any(is_name),
+        })
+    }
+}
+
+/// The nearest directory above that is there.
+fn existing(path: &Path) -> &Path {
+    path.ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Severity;
+    use super::*;
+
+    #[test]
+    fn a_place_that_cannot_be_written_names_who_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let finding = writable(&file.join("root"));
+        assert_eq!(finding.severity, Severity::Error);
+        assert!(
+            finding.what.contains("as user ") && finding.what.contains("belongs to"),
+            "{}",
+            finding.what
+        );
+        assert!(finding.fix.unwrap().contains("fsGroup"));
+        assert_eq!(writable(&folder.path().join("new")).severity, Severity::Ok);
+    }
+
+    #[test]
+    fn little_room() {
+        let place = Path::new("/var/lib/registry");
+        assert_eq!(
+            disk_space(place, 5 << 20).what,
+            "5 MiB are free at /var/lib/registry"
+        );
+        assert_eq!(disk_space(place, 5 << 20).severity, Severity::Warning);
+        assert_eq!(disk_space(place, 5 << 30).severity, Severity::Ok);
+        assert_eq!(inodes(place, 1, 1000).severity, Severity::Warning);
+        assert_eq!(inodes(place, 900, 1000).severity, Severity::Ok);
+        assert_eq!(inodes(place, 0, 0).severity, Severity::Ok);
+    }
+
+    #[test]
+    fn a_volume_that_does_not_last() {
+        const LAYER: &str = "1 0 0:50 / / rw - overlay overlay rw\n";
+        let at =
+            |mounts: &str| lasting(Path::new("/var/lib/registry"), &format!("{LAYER}{mounts}"));
+        let none = at("");
+        assert_eq!(
+            (none.severity, none.what.contains("overlay")),
+            (Severity::Error, true)
+        );
+        let elsewhere = at(
+            "2 1 8:1 /srv/data /data rw - ext4 /dev/sda1 rw\n3 1 8:1 /r /etc/hosts rw - ext4 /dev/sda1 rw\n",
+        );
+        assert!(
+            elsewhere.what.ends_with("; mounted are /data"),
+            "{}",
+            elsewhere.what
+        );
+        let anonymous = format!(
+            "2 1 8:1 /docker/volumes/{}/_data /var/lib/registry rw - ext4 /dev/sda1 rw\n",
+            "ab".repeat(32)
+        );
+        assert_eq!(at(&anonymous).severity, Severity::Warning);
+        assert_eq!(
+            at("2 1 8:1 /docker/volumes/reg/_data /var/lib/registry rw - ext4 /dev/sda1 rw\n")
+                .severity,
+            Severity::Ok
+        );
+        assert_eq!(
+            at("2 1 0:9 / /var/lib rw - tmpfs tmpfs rw\n").severity,
+            Severity::Error
+        );
+        assert_eq!(
+            at("2 1 0:9 / /var/lib rw - nfs4 server:/x rw\n").severity,
+            Severity::Ok
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! `registryd doctor`: what is wrong with a registry, or with the place where one is to run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+
+use super::client::Target;
+use super::entrypoint;
+use crate::config::Loader;
+
+mod data;
+mod reach;
+mod trust;
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// A registry, as in `https://registry.lan:5000`, or a configuration file, whose data directory is
+    /// looked at; by default the configuration of this container or of the environment.
+    what: Option<String>,
+    /// Trust the authorities of this PEM file too.
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    severity: Severity,
+    what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Ok,
+    Warning,
+    Error,
+}
+
+impl Finding {
+    fn ok(check: &'static str, what: impl Into<String>) -> Self {
+        Self {
+            check,
+            severity: Severity::Ok,
+            what: what.into(),
+            fix: None,
+        }
+    }
+
+    fn warning(check: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            check,
+            severity: Severity::Warning,
+            what: what.into(),
+            fix: Some(fix.into()),
+        }
+    }
+
+    fn error(check: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            ..Self::warning(check, what, fix)
+        }
+    }
+}
+
+/// Exits with 0 if all is well, with 1 after warnings, with 2 after errors.
+pub(super) fn run(doctor: &Doctor) -> anyhow::Result<ExitCode> {
+    let findings = match &doctor.what {
+        Some(url) if url.contains("://") => {
+            let target: Target = url.parse().map_err(anyhow::Error::msg)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("cannot start the async runtime")?;
+            runtime.block_on(reach::examine(&target, doctor.cacert.as_deref()))?
+        }
+        path => {
+            let mut loader = Loader::from_process();
+            let path = path.as_ref().map(PathBuf::from);
+            let by_variable = std::env::var_os("REGISTRY_CONFIGURATION_PATH").is_some();
+            if let Some(path) =
+                path.or_else(|| entrypoint::configuration().filter(|_| !by_variable))
+            {
+                loader = loader.path(path);
+            }
+            data::examine(&loader.load()?.config)
+        }
+    };
+    print(&findings, doctor.json)?;
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    Ok(match worst {
+        None | Some(Severity::Ok) => ExitCode::SUCCESS,
+        Some(Severity::Warning) => ExitCode::from(1),
+        Some(Severity::Error) => ExitCode::from(2),
+    })
+}
+
+fn print(findings: &[Finding], json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(findings)?);
+        return Ok(());
+    }
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::Ok => "ok",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        println!("{severity:<8} {}: {}", finding.check, finding.what);
+        if let Some(fix) = &finding.fix {
+            println!("         fix: {fix}");
+        }
+    }
+    Ok(())
+}

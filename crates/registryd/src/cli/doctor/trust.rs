@@ -1,0 +1,283 @@
+//! A server's certificate: whom it names, until when, and who vouches for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::Finding;
+use crate::cli::client::Target;
+
+/// Where Linux distributions keep the authorities that programs trust.
+const SYSTEM: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The certificates that a server has shown.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen(Arc<Mutex<Vec<CertificateDer<'static>>>>);
+
+impl Seen {
+    /// TLS that takes every certificate and keeps it here.
+    pub(super) fn recording(&self) -> Result<Arc<ClientConfig>, Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let recorder = Recorder {
+            provider: Arc::clone(&provider),
+            seen: self.clone(),
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(recorder))
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Looks at what was shown, with the authorities of this machine.
+pub(super) fn examine(
+    seen: &Seen,
+    target: &Target,
+    host: &str,
+    port: u16,
+    cacert: Option<&Path>,
+) -> anyhow::Result<Vec<Finding>> {
+    let chain = seen.chain();
+    let Some((leaf, intermediates)) = chain.split_first() else {
+        return Ok(Vec::new());
+    };
+    let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
+    let mut trusted = Vec::new();
+    let docker = PathBuf::from(format!("/etc/docker/certs.d/{host}:{port}/ca.crt"));
+    for path in SYSTEM.iter().map(Path::new).chain([docker.as_path()]) {
+        // What is not there trusts nobody.
+        trusted.extend(certificates(path).unwrap_or_default());
+    }
+    if let Some(path) = cacert {
+        trusted
+            .extend(certificates(path).with_context(|| format!("`--cacert {}`", path.display()))?);
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Ok(vec![
+        names(leaf, &name, host),
+        period(leaf, intermediates, &name, &trusted, now),
+        issuer(leaf, intermediates, &name, &trusted, now, target, &docker),
+    ])
+}
+
+fn names(leaf: &CertificateDer<'_>, name: &ServerName<'_>, host: &str) -> Finding {
+    let checked = ParsedCertificate::try_from(leaf)
+        .and_then(|leaf| rustls::client::verify_server_name(&leaf, name));
+    match checked {
+        Ok(()) => Finding::ok("name", format!("the certificate is for {host}")),
+        Err(error) => Finding::error(
+            "name",
+            format!("the certificate is not for {host}: {error}"),
+            format!(
+                "make one with `subjectAltName={}:{host}`; a common name alone counts for nobody any more",
+                if matches!(name, ServerName::IpAddress(_)) {
+                    "IP"
+                } else {
+                    "DNS"
+                }
+            ),
+        ),
+    }
+}
+
+fn period(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+    trusted: &[CertificateDer<'static>],
+    now: Duration,
+) -> Finding {
+    let at = |time| verify(leaf, intermediates, name, trusted, time).err();
+    match at(now) {
+        Some(Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => {
+            return Finding::error(
+                "expiry",
+                "the certificate, or one above it, has expired",
+                "renew it; the registry takes the new one when it is at the old one's place",
+            );
+        }
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => {
+            return Finding::error(
+                "expiry",
+                "the certificate is not valid yet",
+                "look at the clocks of this machine and of the one that made it",
+            );
+        }
+        _ => {}
+    }
+    match at(now + SOON) {
+        Some(Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => Finding::warning(
+            "expiry",
+            "the certificate expires within 14 days",
+            "renew it now",
+        ),
+        _ => Finding::ok("expiry", "the certificate is valid for more than 14 days"),
+    }
+}
+
+fn issuer(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+    trusted: &[CertificateDer<'static>],
+    now: Duration,
+    target: &Target,
+    docker: &Path,
+) -> Finding {
+    // Clients take a certificate that they were given as such, also if it is made for an authority.
+    if trusted.iter().any(|certificate| certificate == leaf) {
+        return Finding::ok("trust", "this machine trusts exactly this certificate");
+    }
+    match verify(leaf, intermediates, name, trusted, now) {
+        Err(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => unknown(target, docker),
+        Err(Error::InvalidCertificate(CertificateError::Other(_))) => unknown(target, docker),
+        // Names and times have findings of their own.
+        _ => Finding::ok(
+            "trust",
+            "an authority that this machine trusts vouches for the certificate",
+        ),
+    }
+}
+
+fn unknown(target: &Target, docker: &Path) -> Finding {
+    Finding::error(
+        "trust",
+        format!(
+            "this machine does not trust who signed the certificate of {target}; docker says `x509: certificate signed by unknown authority`"
+        ),
+        format!(
+            "copy the authority's certificate, or the registry's own if it signed itself, to {} for docker, or to /usr/local/share/ca-certificates/ and run update-ca-certificates",
+            docker.display()
+        ),
+    )
+}
+
+fn verify(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+    trusted: &[CertificateDer<'static>],
+    time: Duration,
+) -> Result<(), Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(trusted.iter().cloned());
+    if roots.is_empty() {
+        // The builder wants one; the leaf vouches for nobody but itself.
+        roots.add_parsable_certificates([leaf.clone().into_owned()]);
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::new(aws_lc_rs::default_provider()),
+    )
+    .build()
+    .map_err(|error| Error::General(error.to_string()))?;
+    verifier
+        .verify_server_cert(
+            leaf,
+            intermediates,
+            name,
+            &[],
+            UnixTime::since_unix_epoch(time),
+        )
+        .map(|_| ())
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)?.collect();
+    Ok(read?)
+}
+
+/// Keeps what it is shown and takes it.
+#[derive(Debug)]
+struct Recorder {
+    provider: Arc<CryptoProvider>,
+    seen: Seen,
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = std::iter::once(end_entity)
+            .chain(intermediates)
+            .map(|certificate| certificate.clone().into_owned())
+            .collect();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
