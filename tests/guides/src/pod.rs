@@ -19,7 +19,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// The first container of the manifest's Deployment or ReplicationController. `volumes` says where
+    /// The first container of the manifest's Deployment or `ReplicationController`. `volumes` says where
     /// the content of each volume lies.
     pub fn of_manifest(text: &str, volumes: &[(&str, &Path)]) -> Result<Self> {
         let documents: Vec<Value> = text.split("\n---\n").map(document).collect::<Result<_>>()?;
@@ -96,7 +96,7 @@ impl Pod {
     }
 }
 
-/// The file of a ConfigMap in a manifest.
+/// The file of a `ConfigMap` in a manifest.
 pub(crate) fn config_map(text: &str, key: &str) -> Result<String> {
     for text in text.split("\n---\n") {
         let document = document(text)?;

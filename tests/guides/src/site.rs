@@ -51,7 +51,7 @@ impl Site {
         self.machine.path().join(name)
     }
 
-    /// A directory as a kubelet mounts a secret or a ConfigMap: names that lead through `..data` to the
+    /// A directory as a kubelet mounts a secret or a `ConfigMap`: names that lead through `..data` to the
     /// files of the moment.
     pub fn projected(&self, name: &str, files: &[(&str, &[u8])]) -> Result<PathBuf> {
         let volume = self.path(name);
@@ -65,7 +65,7 @@ impl Site {
         Ok(volume)
     }
 
-    /// The file of a ConfigMap in a manifest.
+    /// The file of a `ConfigMap` in a manifest.
     pub fn config_map(&self, manifest: &str, key: &str) -> Result<String> {
         crate::pod::config_map(manifest, key)
     }

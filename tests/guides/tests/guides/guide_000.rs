@@ -1,4 +1,4 @@
-//! Kubernetes, a ConfigMap with two mistakes, htpasswd from a Secret, a certificate without SAN.
+//! Kubernetes, a `ConfigMap` with two mistakes, htpasswd from a Secret, a certificate without SAN.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! k3s, a volume with `subPath`, a LoadBalancer, the certificate in the system's store, no login.
+//! k3s, a volume with `subPath`, a load balancer, the certificate in the system's store, no login.
 
 use std::fs;
 

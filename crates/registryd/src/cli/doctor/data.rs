@@ -11,12 +11,21 @@ use crate::config::{Config, StorageDriver};
 const LITTLE: u64 = 1 << 30;
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    let StorageDriver::Filesystem(filesystem) = &config.storage.driver else {
-        return vec![Finding::warning(
-            "storage",
-            "everything is gone when the process ends",
-            "use `storage.filesystem`",
-        )];
+    let filesystem = match &config.storage.driver {
+        StorageDriver::Filesystem(filesystem) => filesystem,
+        StorageDriver::InMemory {} => {
+            return vec![Finding::warning(
+                "storage",
+                "everything is gone when the process ends",
+                "use `storage.filesystem`",
+            )];
+        }
+        _ => {
+            return vec![Finding::ok(
+                "storage",
+                "images are kept by another store than the filesystem's, which is not looked at",
+            )];
+        }
     };
     let root = &filesystem.rootdirectory;
     let mut found = vec![writable(root)];

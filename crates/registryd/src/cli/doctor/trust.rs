@@ -164,9 +164,10 @@ fn issuer(
     }
     match verify(leaf, intermediates, name, trusted, now) {
         Err(Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            CertificateError::UnknownIssuer
+            | CertificateError::BadSignature
+            | CertificateError::Other(_),
         )) => unknown(target, docker),
-        Err(Error::InvalidCertificate(CertificateError::Other(_))) => unknown(target, docker),
         // Names and times have findings of their own.
         _ => Finding::ok(
             "trust",
