@@ -56,6 +56,11 @@ impl Layout {
         ])
     }
 
+    /// The blobs that are visible in a repository.
+    pub(super) fn layers(&self, name: &RepositoryName) -> PathBuf {
+        self.at(&[REPOSITORIES, name.as_str(), "_layers"])
+    }
+
     /// What deletions and pushes of manifests lock.
     pub(super) fn manifests(&self, name: &RepositoryName) -> PathBuf {
         self.at(&[REPOSITORIES, name.as_str(), MANIFESTS])

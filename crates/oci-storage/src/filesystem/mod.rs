@@ -35,6 +35,7 @@ mod at_once;
 mod blobs;
 mod doubtful;
 mod durable;
+mod inventory;
 mod known_links;
 mod layout;
 mod links;

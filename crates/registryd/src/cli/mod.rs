@@ -5,8 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod client;
 mod config;
+mod entrypoint;
+mod healthcheck;
+mod init;
 mod serve;
+mod storage;
 
 /// A container registry in one binary.
 #[derive(Debug, Parser)]
@@ -25,6 +30,16 @@ enum Command {
     Serve(Serve),
     /// Check and show configurations.
     Config(config::Config),
+    /// Copy and check what stores hold.
+    #[command(subcommand)]
+    Storage(storage::Storage),
+    /// Tell by the exit code whether a registry serves; for health checks in containers without a shell.
+    Healthcheck(healthcheck::Healthcheck),
+    /// Write what runs the registry under compose, Kubernetes or systemd.
+    Init(init::Init),
+    /// What the container image starts.
+    #[command(hide = true)]
+    Entrypoint(entrypoint::Entrypoint),
 }
 
 #[derive(Debug, Default, Args)]
@@ -43,6 +58,10 @@ impl Cli {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Config(arguments) => config::run(arguments),
+            Command::Storage(command) => return storage::run(command),
+            Command::Healthcheck(arguments) => healthcheck::run(arguments),
+            Command::Init(arguments) => init::run(&arguments),
+            Command::Entrypoint(arguments) => entrypoint::run(arguments),
         };
         match outcome {
             Ok(code) => code,

@@ -4,6 +4,7 @@ use http::{HeaderName, Uri};
 
 use super::{
     addr::ListenAddr,
+    buckets,
     diagnostic::code,
     schema::{Key, Kind, Misfit},
 };
@@ -94,11 +95,10 @@ static STORAGE: &[Key] = &[
     ),
     // Its parameters do not exist; what is written below it has never had an effect.
     Key::new("inmemory", Kind::Section(&[])),
-    Key::new("s3", Kind::Opaque)
-        .aka(&["s3aws"])
-        .refused(OTHER_DRIVER),
-    Key::new("azure", Kind::Opaque).refused(OTHER_DRIVER),
-    Key::new("gcs", Kind::Opaque).refused(OTHER_DRIVER),
+    Key::new("sled", Kind::Section(&[Key::new("path", Kind::Text)])),
+    Key::new("s3", Kind::Section(buckets::S3_KEYS)).aka(&["s3aws"]),
+    Key::new("azure", Kind::Section(buckets::AZURE_KEYS)),
+    Key::new("gcs", Kind::Section(buckets::GCS_KEYS)),
     Key::new("swift", Kind::Opaque).refused(OTHER_DRIVER),
     Key::new("oss", Kind::Opaque).refused(OTHER_DRIVER),
     Key::new("delete", Kind::Section(&[Key::new("enabled", Kind::Bool)])),

@@ -28,6 +28,7 @@
 //! 5. [`Config`], the typed result.
 
 mod addr;
+mod buckets;
 mod check;
 mod diagnostic;
 mod duration;
@@ -49,14 +50,15 @@ mod yaml;
 mod tests;
 
 pub use addr::{ListenAddr, ListenAddrError};
+pub use buckets::{Azure, AzureIdentity, AzureIdentityKind, Gcs, S3};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use json_schema::json_schema;
 pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Health,
     HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, Log, LogFormatter,
-    LogLevel, Maintenance, ReadOnly, Redirect, Secret, Storage, StorageDriver, TagLookup, Tags,
-    Tls, TlsVersion, UploadPurging,
+    LogLevel, Maintenance, ReadOnly, Redirect, Secret, Sled, Storage, StorageDriver, TagLookup,
+    Tags, Tls, TlsVersion, UploadPurging,
 };
 pub use show::Show;
 pub use source::{Position, Source, Sources};

@@ -1,5 +1,6 @@
 //! The loader from the outside: what people write and what becomes of it.
 
+mod buckets;
 mod cases;
 mod environment;
 mod file;
