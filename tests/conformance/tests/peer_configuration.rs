@@ -247,11 +247,12 @@ impl Registry {
                 || self.configured.contains(&format!("headers_{name}\""));
             if configured || HEADERS.contains(&name.as_str()) {
                 let value = self.plain(&name, value);
+                // Go's maps have no order, so the values of a header that is sent twice have none.
                 let slot = seen.entry(name).or_default();
-                if !slot.is_empty() {
-                    slot.push_str(", ");
-                }
-                slot.push_str(&value);
+                let mut values: Vec<_> = slot.split(", ").filter(|v| !v.is_empty()).collect();
+                values.push(&value);
+                values.sort_unstable();
+                *slot = values.join(", ");
             }
         }
         let body = if chunked {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::super::Severity;
+use super::super::{Severity, keys::STORAGE_OPTIONS};
 
 /// One row of `keys.txt`.
 #[derive(Debug)]
@@ -94,8 +94,10 @@ impl Row {
         let Tree::Map(storage) = storage else {
             panic!("not a mapping")
         };
-        let options = ["delete", "redirect", "cache", "tag", "maintenance", "gc"];
-        if storage.keys().all(|key| options.contains(&key.as_str())) {
+        if storage
+            .keys()
+            .all(|key| STORAGE_OPTIONS.contains(&key.as_str()))
+        {
             storage.insert("inmemory".to_owned(), Tree::Text("{}".to_owned()));
         }
         let lines = root.iter().map(|(key, tree)| format!("{key}: {tree}\n"));
