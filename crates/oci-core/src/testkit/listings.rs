@@ -80,10 +80,11 @@ pub(super) async fn content(place: &dyn StoreUnderTest) {
     let (mut blobs, mut manifests) = (Vec::new(), Vec::new());
     for seed in 300..306 {
         for blob in image_blobs(seed) {
-            blobs.push(stores.push(&name, &blob).await.to_string());
+            blobs.push(stores.push(&name, &blob).await.digest.to_string());
         }
         // Not tagged: a listing of tags would not lead there.
-        let put = stores.put(&name, &image(seed, None), &[]);
+        let manifest = image(seed, None);
+        let put = stores.put(&name, &manifest, &[]);
         manifests.push(put.await.unwrap().to_string());
     }
     stores.push(&other, b"elsewhere").await;
@@ -150,7 +151,7 @@ pub(super) async fn discard(place: &dyn StoreUnderTest) {
     let stores = place.open();
     let name = repository("l/sound");
     for bytes in [&b"small"[..], &[7; 300_000]] {
-        let digest = stores.push(&name, bytes).await;
+        let digest = stores.push(&name, bytes).await.digest;
         match stores.blobs.discard_damaged(&digest).await {
             Ok(discarded) => assert!(!discarded),
             // It may not be able to.
