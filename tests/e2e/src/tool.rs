@@ -33,7 +33,9 @@ fn package(program: &str) -> &str {
         "dockerd" | "docker" => "docker.io",
         "ctr" | "containerd" => "containerd",
         "unshare" | "setpriv" => "util-linux",
-        "mount" => "mount",
+        "nsenter" => "util-linux",
+        "mount" | "umount" => "mount",
+        "ip" => "iproute2",
         "sh" => "dash",
         other => other,
     }

@@ -18,6 +18,8 @@ use crate::server::Limits;
 use crate::server::app::App;
 use crate::tls;
 
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod bucket;
 mod htpasswd;
 pub(crate) mod storage;
 

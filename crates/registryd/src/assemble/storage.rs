@@ -17,14 +17,17 @@ pub(crate) fn pool(storage: &Storage) -> ThreadPool {
         StorageDriver::Filesystem(filesystem) => {
             ThreadPool::new(filesystem.maxthreads.clamp(1, 32) as usize)
         }
-        StorageDriver::InMemory {} | StorageDriver::Sled(_) => ThreadPool::default(),
+        _ => ThreadPool::default(),
     }
 }
 
 /// A registry on the store, and the store's place in words.
-#[expect(
-    clippy::unused_async,
-    reason = "stores behind a network are asked before they are used"
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(
+        clippy::unused_async,
+        reason = "only buckets are asked before they are used"
+    )
 )]
 pub(crate) async fn open(
     storage: &Storage,
@@ -36,8 +39,33 @@ pub(crate) async fn open(
             tracing::warn!("`storage.inmemory`: everything is gone when this process ends");
             Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
         }
+        #[cfg(feature = "s3")]
+        StorageDriver::S3(config) => super::bucket::s3(config).await,
+        #[cfg(feature = "gcs")]
+        StorageDriver::Gcs(config) => super::bucket::gcs(config).await,
+        #[cfg(feature = "azure")]
+        StorageDriver::Azure(config) => super::bucket::azure(config).await,
+        #[cfg(feature = "sled")]
         StorageDriver::Sled(config) => sled(config, pool),
+        #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "sled")))]
+        driver => Err(left_out(driver)),
     }
+}
+
+/// A driver that was switched off when this binary was built.
+#[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "sled")))]
+fn left_out(driver: &StorageDriver) -> anyhow::Error {
+    let name = match driver {
+        StorageDriver::S3(_) => "s3",
+        StorageDriver::Gcs(_) => "gcs",
+        StorageDriver::Azure(_) => "azure",
+        StorageDriver::Sled(_) => "sled",
+        StorageDriver::Filesystem(_) | StorageDriver::InMemory {} => "filesystem",
+    };
+    anyhow::anyhow!(
+        "`storage.{name}`: this registryd was built without the cargo feature `{name}`: build it \
+         with `--features {name}`"
+    )
 }
 
 fn filesystem(
@@ -75,11 +103,4 @@ fn sled(config: &config::Sled, pool: &ThreadPool) -> anyhow::Result<(RegistryBui
         Registry::builder(store.into_records(options)),
         config.path.display().to_string(),
     ))
-}
-
-#[cfg(not(feature = "sled"))]
-fn sled(_: &config::Sled, _: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
-    anyhow::bail!(
-        "`storage.sled`: this registryd was built without it; build it with `--features sled`, or use `storage.filesystem`"
-    )
 }

@@ -7,7 +7,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{addr::ListenAddr, duration};
+use super::{
+    addr::ListenAddr,
+    buckets::{Azure, Gcs, S3},
+    duration,
+};
 
 /// Where the filesystem store lies when there is no configuration file.
 pub(super) const NATIVE_ROOT: &str = "./registry-data";
@@ -162,6 +166,12 @@ pub enum StorageDriver {
     Filesystem(Filesystem),
     /// `storage.inmemory`: everything is gone when the process ends.
     InMemory {},
+    /// `storage.s3`
+    S3(S3),
+    /// `storage.gcs`
+    Gcs(Gcs),
+    /// `storage.azure`
+    Azure(Azure),
     /// `storage.sled`: a database directory that one process has open.
     Sled(Sled),
 }
