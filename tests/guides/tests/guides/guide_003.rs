@@ -16,7 +16,8 @@ fn docker_logs_in_pushes_and_pulls() -> Result<()> {
     )
     .succeed()?;
     let docker = site.docker("registry:2")?;
-    site.shell("htpasswd -Bbn admin 2secret > auth/htpasswd").succeed()?;
+    site.shell("htpasswd -Bbn admin 2secret > auth/htpasswd")
+        .succeed()?;
 
     let folder = site.machine().path().display();
     docker
