@@ -150,7 +150,7 @@ pub(super) async fn content(place: &dyn StoreUnderTest) {
 pub(super) async fn discard(place: &dyn StoreUnderTest) {
     let stores = place.open();
     let name = repository("l/sound");
-    for bytes in [&b"small"[..], &[7; 300_000]] {
+    for bytes in [&b"small"[..], &vec![7; 300_000]] {
         let digest = stores.push(&name, bytes).await.digest;
         match stores.blobs.discard_damaged(&digest).await {
             Ok(discarded) => assert!(!discarded),
