@@ -57,16 +57,16 @@ async fn push_blob(registry: &Registry, name: &RepositoryName, bytes: &[u8]) -> 
     let digest = Digest::sha256(bytes);
     let mut content = Once(Some(Bytes::copy_from_slice(bytes)));
     let content = Pin::new(&mut content);
-    let anonymous = Identity::anonymous();
-    let pushed = registry.push_blob(&anonymous, name, &digest, content);
+    let nobody = Identity::anonymous();
+    let pushed = registry.push_blob(&nobody, name, &digest, content);
     pushed.await.unwrap();
     digest
 }
 
 async fn put(registry: &Registry, name: &RepositoryName, to: Reference, json: String) -> Digest {
     let push = PushManifest::new(to, json);
-    let anonymous = Identity::anonymous();
-    let put = registry.put_manifest(&anonymous, name, push);
+    let nobody = Identity::anonymous();
+    let put = registry.put_manifest(&nobody, name, push);
     put.await.unwrap().digest
 }
 

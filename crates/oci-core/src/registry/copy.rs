@@ -175,7 +175,7 @@ impl Copy<'_> {
         };
         if !self.manifest(repository, &digest, done).await? {
             let why = format!("it points to {digest}, which could not be copied");
-            self.problem(repository, tag, why);
+            self.problem(repository, tag, &why);
             return Ok(());
         }
         match self.target.manifests().resolve(repository, tag).await {
@@ -207,7 +207,7 @@ impl Copy<'_> {
             let Some(stored) = self.stored(repository, &digest).await? else {
                 if done.insert(digest) {
                     let why = "the manifest is missing or damaged; push it again, or delete it";
-                    self.problem(repository, digest, why);
+                    self.problem(repository, &digest, &why);
                 }
                 continue;
             };
@@ -215,7 +215,7 @@ impl Copy<'_> {
             if !ready {
                 done.insert(digest);
                 open.push((digest, true));
-                for needed in parsed.iter().flat_map(|manifest| manifest.references()) {
+                for needed in parsed.iter().flat_map(Manifest::references) {
                     if needed.kind == ReferenceKind::Manifest
                         && self.stored(repository, &needed.digest).await?.is_some()
                     {
@@ -250,9 +250,9 @@ impl Copy<'_> {
         loop {
             let listed = manifests.referrers(repository, subject, &page).await;
             let listed = listed.map_err(failed)?;
-            let digests = listed.items.iter().map(|descriptor| descriptor.digest);
+            let mut digests = listed.items.iter().map(|descriptor| descriptor.digest);
             open.extend(digests.clone().map(|digest| (digest, false)));
-            match digests.last().filter(|_| listed.more) {
+            match digests.next_back().filter(|_| listed.more) {
                 Some(last) => page = PageRequest::after(last.to_string(), PAGE),
                 None => return Ok(()),
             }
@@ -300,7 +300,7 @@ impl Copy<'_> {
         match self.target.put_manifest(&nobody, repository, push).await {
             Ok(_) => Ok(true),
             Err(error) if is_about_content(&error) => {
-                self.problem(repository, stored.digest, error);
+                self.problem(repository, &stored.digest, &error);
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -316,7 +316,7 @@ impl Copy<'_> {
             Ok(blob) => blob.size,
             Err(StoreError::NotFound) => {
                 let why = "its content is missing in the source; push it again";
-                self.problem(repository, digest, why);
+                self.problem(repository, digest, &why);
                 return Ok(());
             }
             Err(error) => return Err(failed(error)),
@@ -342,7 +342,7 @@ impl Copy<'_> {
             Ok(read) => self.source.stream(read),
             Err(StoreError::NotFound) => {
                 let why = "part of its content is missing in the source; push it again";
-                self.problem(repository, digest, why);
+                self.problem(repository, digest, &why);
                 return Ok(());
             }
             Err(error) => return Err(failed(error)),
@@ -368,7 +368,7 @@ impl Copy<'_> {
                 self.report.bytes = before;
                 let why =
                     "its bytes do not have this digest in the source; run `storage scrub` there";
-                self.problem(repository, digest, why);
+                self.problem(repository, digest, &why);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -388,7 +388,7 @@ impl Copy<'_> {
         }
     }
 
-    fn problem(&mut self, repository: &RepositoryName, what: impl ToString, why: impl ToString) {
+    fn problem(&mut self, repository: &RepositoryName, what: &dyn ToString, why: &dyn ToString) {
         let problem = CopyProblem {
             repository: repository.clone(),
             what: what.to_string(),

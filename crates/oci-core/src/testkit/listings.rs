@@ -83,8 +83,8 @@ pub(super) async fn content(place: &dyn StoreUnderTest) {
             blobs.push(stores.push(&name, &blob).await.digest.to_string());
         }
         // Not tagged: a listing of tags would not lead there.
-        let image = image(seed, None);
-        let put = stores.put(&name, &image, &[]);
+        let manifest = image(seed, None);
+        let put = stores.put(&name, &manifest, &[]);
         manifests.push(put.await.unwrap().to_string());
     }
     stores.push(&other, b"elsewhere").await;
@@ -150,7 +150,7 @@ pub(super) async fn content(place: &dyn StoreUnderTest) {
 pub(super) async fn discard(place: &dyn StoreUnderTest) {
     let stores = place.open();
     let name = repository("l/sound");
-    for bytes in [&b"small"[..], &[7; 300_000]] {
+    for bytes in [&b"small"[..], &vec![7; 300_000]] {
         let digest = stores.push(&name, bytes).await.digest;
         match stores.blobs.discard_damaged(&digest).await {
             Ok(discarded) => assert!(!discarded),

@@ -18,9 +18,11 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut options = SledOptions::default();
-        options.pool = Arc::new(ThreadPool::new(4));
-        options.min_free = 0;
+        let options = SledOptions {
+            pool: Arc::new(ThreadPool::new(4)),
+            min_free: 0,
+            ..SledOptions::default()
+        };
         Self {
             store: Sled::open(directory.path(), options).unwrap(),
             _directory: directory,
