@@ -34,6 +34,7 @@ fn package(program: &str) -> &str {
         "ctr" | "containerd" => "containerd",
         "unshare" | "setpriv" => "util-linux",
         "mount" => "mount",
+        "nginx" => "nginx-light",
         "sh" => "dash",
         other => other,
     }

@@ -16,11 +16,16 @@ use oci_http::RegistryService;
 use oci_storage::filesystem::{Filesystem, Options};
 
 use crate::config::{Auth, Config, StorageDriver};
-use crate::server::Limits;
-use crate::server::app::App;
+use crate::debug::Shown;
+use crate::health::{Health, StorageProbe};
+use crate::metrics::{self, Metrics};
+use crate::server::app::{App, AppOptions};
+use crate::server::{Limits, TrustedProxies};
 use crate::tls;
 
+mod hints;
 mod htpasswd;
+mod policy;
 
 /// Everything that a configuration asks for, ready to serve.
 #[non_exhaustive]
@@ -37,6 +42,10 @@ pub struct Assembled {
     pub maintenance: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Where content is kept, in words.
     pub storage: String,
+    /// The checks, to be run.
+    pub health: Arc<Health>,
+    /// What the listener for operators shows.
+    pub debug: Shown,
 }
 
 impl fmt::Debug for Assembled {
@@ -61,10 +70,23 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         StorageDriver::InMemory {} => ThreadPool::default(),
     };
     let (builder, storage) = storage(config, &pool)?;
+    let (driver, root) = match &config.storage.driver {
+        StorageDriver::Filesystem(filesystem) => ("filesystem", Some(&filesystem.rootdirectory)),
+        StorageDriver::InMemory {} => ("inmemory", None),
+    };
+    let prometheus = &config.http.debug.prometheus;
+    let counted = prometheus.enabled.then(|| Arc::new(Metrics::new(driver)));
     let registry = switches(builder, config)
         .pool(Arc::new(pool.clone()))
+        .hooks(policy::Policy::new(config, counted.clone())?)
         .build();
     let maintenance = maintenance(&registry, config);
+    let probe = StorageProbe::new(registry.clone(), root.cloned());
+    let health = Arc::new(Health::new(&config.health, driver, probe));
+    let mut debug = Shown::new(Arc::clone(&health), registry.clone());
+    debug.metrics = counted
+        .clone()
+        .map(|metrics| (metrics, prometheus.path.clone()));
 
     let mut service = RegistryService::builder(registry);
     service = match &config.auth {
@@ -90,6 +112,10 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         .build()
         .context("`http.prefix` or `http.host`")?;
 
+    if let Some(tls) = &http.tls {
+        let certificate = tls.certificate.clone();
+        debug.certificates = Arc::new(move || metrics::certificates(&[&certificate]));
+    }
     let limits = Limits {
         http2: !http.http2.disabled,
         drain: http.draintimeout.unwrap_or(Limits::default().drain),
@@ -100,7 +126,12 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         .as_ref()
         .map(|tls| tls::server_config(tls, limits.http2))
         .transpose()?;
-    let app = App::new(service, headers(config)?, !config.log.accesslog.disabled);
+    let mut options = AppOptions::new(Arc::clone(&health));
+    options.headers = headers(config)?;
+    options.access_log = !config.log.accesslog.disabled;
+    options.metrics = counted;
+    options.proxies = TrustedProxies::new(http.trustedproxies.clone());
+    let app = App::new(service, options);
     Ok(Assembled {
         app,
         limits,
@@ -108,6 +139,8 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         pool,
         maintenance,
         storage,
+        health,
+        debug,
     })
 }
 
@@ -121,7 +154,8 @@ fn storage(config: &Config, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilde
                 let cause = std::error::Error::source(&error)
                     .map(|cause| format!(": {cause}"))
                     .unwrap_or_default();
-                anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}")
+                let hint = hints::denied(root, &error);
+                anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}{hint}")
             })?;
             Ok((Registry::builder(store), root.display().to_string()))
         }
@@ -142,11 +176,12 @@ fn switches(mut builder: RegistryBuilder, config: &Config) -> RegistryBuilder {
         builder = builder.read_only("it is so because of `storage.maintenance.readonly.enabled`");
     }
     let mut limits = RegistryLimits::default();
-    // One bound for both listings: the smaller of what was asked for.
-    let asked = [config.catalog.maxentries, config.tags.maxtags]
-        .into_iter()
-        .filter_map(|n| usize::try_from(n).ok());
-    limits.page_size = asked.filter(|n| *n > 0).min().unwrap_or(limits.page_size);
+    // Zero stands for the default.
+    let most = |n: u32, default: usize| {
+        usize::try_from(n).map_or(default, |n| if n == 0 { default } else { n })
+    };
+    limits.repositories_per_page = most(config.catalog.maxentries, limits.repositories_per_page);
+    limits.tags_per_page = most(config.tags.maxtags, limits.tags_per_page);
     builder.limits(limits)
 }
 

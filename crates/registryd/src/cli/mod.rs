@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod proxy_config;
 mod serve;
 
 /// A container registry in one binary.
@@ -22,6 +23,8 @@ enum Command {
     /// Without a configuration file, images are kept in ./registry-data and served on 127.0.0.1:5000.
     /// REGISTRY_* environment variables override the file, as with CNCF Distribution.
     Serve(Serve),
+    /// Print the configuration of a proxy in front of the registry.
+    ProxyConfig(proxy_config::ProxyConfig),
 }
 
 #[derive(Debug, Default, Args)]
@@ -39,6 +42,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
+            Command::ProxyConfig(arguments) => Ok(proxy_config::run(&arguments)),
         };
         match outcome {
             Ok(code) => code,

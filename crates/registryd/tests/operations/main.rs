@@ -1,0 +1,15 @@
+//! What operators configure and see: health, metrics, the log, headers, limits, start and stop.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests say what they expect, as tests do"
+)]
+
+mod listings;
+mod log;
+mod metrics;
+mod probes;
+mod running;
+mod service_manager;
