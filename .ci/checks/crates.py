@@ -32,7 +32,8 @@ ARROWS_IN_TESTS = {
 HOSTS = {
     "protocol-models", "registry-benches", "registry-compare", "registry-conformance",
     "registry-counts", "registry-crash-tests", "registry-e2e", "registry-examples",
-    "registry-instruction-benches", "registry-load-driver",
+    "registry-guides", "registry-instruction-benches", "registry-load-driver",
+    "registry-object-storage-tests", "xtask",
 }
 
 # (package, cargo tree's feature arguments, the most crates beside itself, proc macros not counted)

@@ -76,7 +76,8 @@ impl Condition {
 
 /// The entity tag of content.
 pub(crate) fn entity_tag(digest: &Digest) -> String {
-    format!("\"{digest}\"")
+    let digest = digest.to_string();
+    ["\"", &digest, "\""].concat()
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use oci_core::registry::RegistryBuilder;
 use oci_core::{BlobStore, ManifestStore, Registry};
 use oci_http::RegistryService;
 use oci_storage::filesystem::{Filesystem, Options as FilesystemOptions};
-use oci_storage::records::{MemoryExtents, MemoryRecords, Records};
+use oci_storage::records::{MemoryExtents, MemoryRecords, Records, RecordsOptions};
+use oci_storage::sled::{Sled, SledOptions};
 use registry_conformance::{Options, Reach, Setup, run_all};
 use tempfile::TempDir;
 
@@ -86,4 +87,13 @@ engines! {
 
     records over called_directly: Calls, over_http1: Http1;
     |_: &TempDir| Records::new(MemoryRecords::new(), MemoryExtents::new());
+
+    // What HTTP changes does not depend on what the records are kept in.
+    sled over called_directly: Calls;
+    |dir: &TempDir| {
+        let mut options = SledOptions::default();
+        options.min_free = 0;
+        let store = Sled::open(dir.path().join("data"), options).unwrap();
+        store.into_records(RecordsOptions::default())
+    };
 }

@@ -19,6 +19,6 @@ use std::time::Duration;
     clippy::disallowed_methods,
     reason = "plain threads wait here; there is no runtime in this crate"
 )]
-pub(crate) fn pause(time: Duration) {
+pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }

@@ -91,6 +91,11 @@ impl Bench {
         Server::start(kind, storage, self.path(), security)
     }
 
+    /// A machine that knows no registry.
+    pub fn bare_machine(&self) -> Result<Machine> {
+        Machine::new(self.path())
+    }
+
     /// A client machine that knows nothing but how to reach the registry.
     pub fn machine(&self, access: &Access) -> Result<Machine> {
         let machine = Machine::new(self.path())?;

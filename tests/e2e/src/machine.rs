@@ -36,6 +36,9 @@ for place in etc/docker var/lib/containers; do
     mkdir -p "/$place"
     mount --bind "$machine/$place" "/$place"
 done
+while read -r place; do
+    mount --bind "$machine/$place" "/$place"
+done < "$machine/places"
 exec "$@"
 "#;
 
@@ -46,6 +49,7 @@ pub struct Machine {
     path: PathBuf,
     /// Socket names have at most 108 bytes, and the checkout may be deep: they live elsewhere.
     sockets: TempDir,
+    network: Option<Network>,
 }
 
 impl Machine {
@@ -63,7 +67,9 @@ impl Machine {
         let machine = Self {
             path,
             sockets: scratch_in(&std::env::temp_dir())?,
+            network: None,
         };
+        fs::write(machine.path.join("places"), "")?;
         for place in ["etc/docker", "var/lib/containers", "tmp"] {
             fs::create_dir_all(machine.path.join(place))?;
         }
@@ -123,6 +129,46 @@ impl Machine {
         Ok(())
     }
 
+    /// Gives the machine a copy of a file or directory of the system, which its commands may change.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn own(&self, place: &str) -> Result<PathBuf> {
+        let copy = self.path.join(place);
+        if let Some(folder) = copy.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let original = Path::new("/").join(place);
+        Invocation::new("cp")
+            .arg("-aT")
+            .arg(original)
+            .arg(&copy)
+            .succeed()?;
+        let list = self.path.join("places");
+        let mut places = fs::read_to_string(&list)?;
+        writeln!(places, "{place}")?;
+        fs::write(list, places)?;
+        Ok(copy)
+    }
+
+    /// Gives the machine a network of its own, in which every port is free and nobody else listens:
+    /// loopback, with these addresses beside its own.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn own_network(&mut self, addresses: &[&str]) -> Result<()> {
+        self.network = Some(Network::new(&self.path.join("network"))?);
+        self.command("ip")
+            .args(["link", "set", "lo", "up"])
+            .succeed()?;
+        for address in addresses {
+            self.command("ip")
+                .args(["address", "add", &format!("{address}/32"), "dev", "lo"])
+                .succeed()?;
+        }
+        Ok(())
+    }
+
     /// The machine's files.
     pub fn path(&self) -> &Path {
         &self.path
@@ -155,10 +201,19 @@ impl Machine {
             ENTER,
             "enter",
         ];
+        let enter = self
+            .network
+            .as_ref()
+            .map(|network| format!("--net={}", network.0.display()));
+        let network: Vec<&str> = match &enter {
+            Some(network) => vec!["nsenter", network],
+            None => Vec::new(),
+        };
         Invocation::new(program)
             .prefix(
-                prefix
-                    .iter()
+                network
+                    .into_iter()
+                    .chain(prefix)
                     .map(std::ffi::OsStr::new)
                     .chain([self.path.as_os_str()]),
             )
@@ -203,6 +258,29 @@ impl Machine {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(daemon)
+    }
+}
+
+/// A network namespace that lasts as long as a file that it is mounted on.
+#[derive(Debug)]
+struct Network(PathBuf);
+
+impl Network {
+    fn new(file: &Path) -> Result<Self> {
+        File::create(file)?;
+        Invocation::new("unshare")
+            .arg(format!("--net={}", file.display()))
+            .arg("true")
+            .succeed()?;
+        Ok(Self(file.to_owned()))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Err(error) = Invocation::new("umount").arg(&self.0).succeed() {
+            eprintln!("a network stays: {error:#}");
+        }
     }
 }
 

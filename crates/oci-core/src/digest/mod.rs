@@ -89,7 +89,19 @@ impl Digest {
 
     /// The output in lower-case hexadecimal, without the algorithm.
     pub fn hex(&self) -> String {
-        hex::encode(self.as_bytes())
+        let mut text = [0; MAX_TEXT];
+        self.write_hex(&mut text).to_owned()
+    }
+
+    /// Writes the output in hexadecimal to the beginning of `text`.
+    fn write_hex<'a>(&self, text: &'a mut [u8]) -> &'a str {
+        let bytes = self.as_bytes();
+        let Some(text) = text.get_mut(..bytes.len() * 2) else {
+            return "";
+        };
+        // Neither can fail: the length is right, and hexadecimal digits are text.
+        let written = hex::encode_to_slice(bytes, text);
+        written.map_or("", |()| str::from_utf8(text).unwrap_or_default())
     }
 }
 
@@ -97,6 +109,14 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // What is right is looked at once; what is wrong with the rest takes a closer look.
+        for algorithm in Algorithm::ALL {
+            if let Some(encoded) = text.strip_prefix(algorithm.prefix())
+                && let Ok(digest) = Self::from_parts(algorithm, encoded)
+            {
+                return Ok(digest);
+            }
+        }
         let (algorithm, encoded) = split(text)?;
         Self::from_parts(algorithm.parse()?, encoded)
     }
@@ -104,13 +124,15 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.algorithm)?;
-        let mut text = [0; MAX_OUTPUT * 2];
-        let bytes = self.as_bytes();
-        let Some(text) = text.get_mut(..bytes.len() * 2) else {
+        // In one piece, so that a string is made with one allocation.
+        let mut text = [0; MAX_TEXT];
+        let prefix = self.algorithm.prefix();
+        let Some((start, rest)) = text.split_at_mut_checked(prefix.len()) else {
             return Err(fmt::Error);
         };
-        hex::encode_to_slice(bytes, text).map_err(|_| fmt::Error)?;
+        start.copy_from_slice(prefix.as_bytes());
+        let length = prefix.len() + self.write_hex(rest).len();
+        let text = text.get(..length).ok_or(fmt::Error)?;
         f.write_str(str::from_utf8(text).map_err(|_| fmt::Error)?)
     }
 }
@@ -198,6 +220,14 @@ impl Algorithm {
 }
 
 impl Algorithm {
+    /// What the text form of a digest begins with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256:",
+            Self::Sha512 => "sha512:",
+        }
+    }
+
     /// How many bytes the hash function takes in at a time.
     pub(crate) fn block_len(self) -> u64 {
         match self {
@@ -275,6 +305,8 @@ fn split(text: &str) -> Result<(&str, &str), DigestError> {
 
 /// The longest output of any [`Algorithm`], in bytes.
 const MAX_OUTPUT: usize = 64;
+/// The longest text form: `sha512:` and two digits per byte.
+const MAX_TEXT: usize = 7 + MAX_OUTPUT * 2;
 
 #[cfg(test)]
 mod tests {

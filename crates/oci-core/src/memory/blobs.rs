@@ -11,15 +11,37 @@ use crate::manifest::{ManifestReference, ReferenceKind};
 use crate::name::RepositoryName;
 use crate::store::{
     AppendMode, BlobMeta, BlobPayload, BlobRead, BlobStore, BlobUpload, Capabilities, Claim,
-    CommittedBlob, ContentStream, ReadRange, UploadId, UploadOptions, UploadScope, UploadStatus,
+    CommittedBlob, ContentStream, Page, PageRequest, ReadRange, UploadId, UploadOptions,
+    UploadScope, UploadStatus,
 };
 
 #[async_trait]
 impl BlobStore for MemoryStore {
+    async fn blobs(&self, page: &PageRequest) -> Result<Page<BlobMeta>, StoreError> {
+        let state = self.lock();
+        let past = state
+            .blobs
+            .iter()
+            .filter(|(digest, _)| page.is_past(&digest.to_string()));
+        let blobs = past.map(|(digest, content)| BlobMeta::new(*digest, content.len() as u64));
+        Ok(Page::cut(blobs, page.limit))
+    }
+
+    async fn discard_damaged(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let mut state = self.lock();
+        let content = state.blobs.get(digest).ok_or(StoreError::NotFound)?;
+        let damaged = Digest::of(digest.algorithm(), content) != *digest;
+        if damaged {
+            state.blobs.remove(digest);
+        }
+        Ok(damaged)
+    }
+
     fn capabilities(&self) -> Capabilities {
         // Its bytes are at hand anyway, so nothing is ever read again to resume.
         Capabilities {
             resumes_without_reading: true,
+            lists_content: true,
             ..Capabilities::default()
         }
     }

@@ -182,6 +182,30 @@ impl ManifestStore for MemoryStore {
         Ok(())
     }
 
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Digest>, StoreError> {
+        let state = self.lock();
+        let known = state.repositories.get(repository).into_iter();
+        let all = known.flat_map(|repository| repository.manifests.keys());
+        let past = all.filter(|digest| page.is_past(&digest.to_string()));
+        Ok(Page::cut(past.copied(), page.limit))
+    }
+
+    async fn linked_blobs(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Digest>, StoreError> {
+        let state = self.lock();
+        let known = state.repositories.get(repository).into_iter();
+        let all = known.flat_map(|repository| &repository.blobs);
+        let past = all.filter(|digest| page.is_past(&digest.to_string()));
+        Ok(Page::cut(past.copied(), page.limit))
+    }
+
     async fn has_blob(
         &self,
         repository: &RepositoryName,

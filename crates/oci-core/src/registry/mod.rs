@@ -11,6 +11,8 @@ use crate::name::RepositoryName;
 use crate::runtime::{BlockingPool, ReadBuffers, ThreadPool};
 use crate::store::{BlobRead, BlobStore, BlobStream, ManifestStore, UploadScope};
 
+mod check;
+mod copy;
 mod delete;
 mod list;
 mod pull;
@@ -19,6 +21,8 @@ mod referrers;
 mod stream;
 mod upload;
 
+pub use check::{CheckOptions, CheckReport, Finding, FindingKind};
+pub use copy::{CopyProblem, CopyReport};
 pub use pull::Intent;
 pub use push::{PushManifest, PushedManifest};
 pub use referrers::{ReferrersPage, ReferrersRequest};

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
 
+use super::page::{Page, PageRequest};
 use super::upload::{BlobUpload, UploadId, UploadOptions, UploadScope, UploadStatus};
 use crate::digest::Digest;
 use crate::error::StoreError;
@@ -108,6 +109,32 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
         repository: &RepositoryName,
         blobs: &[ManifestReference],
     ) -> Result<Claim, StoreError>;
+
+    /// A page of all content that the store holds, in byte order of the digests. Only maintenance asks:
+    /// copies and checks.
+    ///
+    /// Blobs that no repository shows any more are listed as well, and so may be manifests, if the store
+    /// keeps them in the same place. What is being written meanwhile may be listed or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`], as this method says by itself, unless
+    /// [`Capabilities::lists_content`].
+    async fn blobs(&self, page: &PageRequest) -> Result<Page<BlobMeta>, StoreError> {
+        let _ = page;
+        Err(StoreError::Unsupported("listing all content"))
+    }
+
+    /// Takes away content whose bytes are not what its digest says, so that it is absent and pushing it
+    /// again heals it. `false` if they are what it says, which the store reads them again to know: then
+    /// nothing changed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is none; [`StoreError::Unsupported`], as this method says by
+    /// itself.
+    async fn discard_damaged(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let _ = digest;
+        Err(StoreError::Unsupported("taking damaged content away"))
+    }
 }
 
 /// What a store can do.
@@ -126,6 +153,11 @@ pub struct Capabilities {
     pub several_processes: bool,
     /// An upload resumes in another process without its bytes being read again.
     pub resumes_without_reading: bool,
+    /// All content, and all manifests and blobs of a repository, can be listed:
+    /// [`BlobStore::blobs`], [`ManifestStore::manifests`](crate::ManifestStore::manifests) and
+    /// [`ManifestStore::linked_blobs`](crate::ManifestStore::linked_blobs). Without it, copies and
+    /// checks see what tags lead to.
+    pub lists_content: bool,
 }
 
 /// What is known of a blob without reading it.

@@ -123,6 +123,37 @@ pub trait ManifestStore: Debug + Send + Sync + 'static {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError>;
+
+    /// A page of all manifests of a repository, tagged or not, in byte order of their digests. An
+    /// unknown repository is an empty page. Only maintenance asks.
+    ///
+    /// A manifest is listed even if its content is damaged, so that a check can name it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`], as this method says by itself, unless
+    /// [`Capabilities::lists_content`](super::Capabilities::lists_content).
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Digest>, StoreError> {
+        let _ = (repository, page);
+        Err(StoreError::Unsupported("listing all manifests"))
+    }
+
+    /// A page of the blobs that are visible in a repository, in byte order of their digests. An unknown
+    /// repository is an empty page. Only maintenance asks.
+    ///
+    /// # Errors
+    /// As [`ManifestStore::manifests`].
+    async fn linked_blobs(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Digest>, StoreError> {
+        let _ = (repository, page);
+        Err(StoreError::Unsupported("listing all blobs of a repository"))
+    }
 }
 
 /// A manifest to put.

@@ -74,6 +74,96 @@ pub(super) async fn referrers(place: &dyn StoreUnderTest) {
     check(&all, list).await;
 }
 
+pub(super) async fn content(place: &dyn StoreUnderTest) {
+    let stores = place.open();
+    let (name, other) = (repository("l/content"), repository("l/content-not"));
+    let (mut blobs, mut manifests) = (Vec::new(), Vec::new());
+    for seed in 300..306 {
+        for blob in image_blobs(seed) {
+            blobs.push(stores.push(&name, &blob).await.to_string());
+        }
+        // Not tagged: a listing of tags would not lead there.
+        let put = stores.put(&name, &image(seed, None), &[]);
+        manifests.push(put.await.unwrap().to_string());
+    }
+    stores.push(&other, b"elsewhere").await;
+    let sorted = |list: &mut Vec<String>| {
+        list.sort_unstable();
+        list.dedup();
+    };
+    sorted(&mut blobs);
+    sorted(&mut manifests);
+    let all: Vec<&str> = manifests.iter().map(String::as_str).collect();
+    check(&all, async |page: &PageRequest| {
+        stores.manifests.manifests(&name, page).await
+    })
+    .await;
+    let all: Vec<&str> = blobs.iter().map(String::as_str).collect();
+    check(&all, async |page: &PageRequest| {
+        stores.manifests.linked_blobs(&name, page).await
+    })
+    .await;
+    for unknown in ["l/none", "l"] {
+        let (unknown, page) = (repository(unknown), PageRequest::first(5));
+        let found = stores.manifests.manifests(&unknown, &page).await.unwrap();
+        assert!(found.items.is_empty() && !found.more);
+        let found = stores.manifests.linked_blobs(&unknown, &page).await;
+        assert!(found.unwrap().items.is_empty());
+    }
+
+    // All blobs, and perhaps the manifests.
+    blobs.push(Digest::sha256(b"elsewhere").to_string());
+    let whole = PageRequest::first(1000);
+    let found = stores.blobs.blobs(&whole).await.unwrap().items;
+    for blob in &found {
+        assert_eq!(stores.blobs.stat(&blob.digest).await.unwrap(), *blob);
+    }
+    let found: Vec<String> = found.iter().map(|blob| blob.digest.to_string()).collect();
+    for blob in &blobs {
+        assert!(found.contains(blob), "{blob} is listed");
+    }
+    let strange = |one: &&String| !blobs.contains(one) && !manifests.contains(one);
+    assert_eq!(found.iter().find(strange), None);
+    let all: Vec<&str> = found.iter().map(String::as_str).collect();
+    let list = async |page: &PageRequest| {
+        let page = stores.blobs.blobs(page).await?;
+        let digests = page.items.into_iter().map(|blob| blob.digest).collect();
+        Ok(Page::new(digests, page.more))
+    };
+    check(&all, list).await;
+
+    stores
+        .manifests
+        .unlink_blob(&name, &blobs[0].parse().unwrap())
+        .await
+        .unwrap();
+    let shown = stores.manifests.linked_blobs(&name, &whole).await.unwrap();
+    assert!(
+        shown
+            .items
+            .iter()
+            .all(|digest| digest.to_string() != blobs[0])
+    );
+}
+
+pub(super) async fn discard(place: &dyn StoreUnderTest) {
+    let stores = place.open();
+    let name = repository("l/sound");
+    for bytes in [&b"small"[..], &[7; 300_000]] {
+        let digest = stores.push(&name, bytes).await;
+        match stores.blobs.discard_damaged(&digest).await {
+            Ok(discarded) => assert!(!discarded),
+            // It may not be able to.
+            Err(StoreError::Unsupported(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(
+            stores.blobs.stat(&digest).await.unwrap().size,
+            bytes.len() as u64
+        );
+    }
+}
+
 async fn check<T: Display + Debug>(
     all: &[&str],
     list: impl AsyncFn(&PageRequest) -> Result<Page<T>, StoreError>,

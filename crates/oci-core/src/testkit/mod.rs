@@ -155,11 +155,13 @@ impl Case {
             persistent,
             several_processes,
             resumes_without_reading,
+            lists_content,
             ..
         } = place.open().blobs.capabilities();
         match self.needs {
             Needs::Nothing => false,
             Needs::Damage => !place.can_damage(),
+            Needs::Listing => !lists_content,
             Needs::OtherProcess => !(persistent && several_processes && resumes_without_reading),
             Needs::Persistence => !persistent,
         }
@@ -173,6 +175,7 @@ type Check<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 enum Needs {
     Nothing,
     Damage,
+    Listing,
     OtherProcess,
     Persistence,
 }
@@ -246,6 +249,8 @@ contracts! { $
     tags_are_paged_in_byte_order: Nothing, listings::tags;
     repositories_are_paged_in_byte_order: Nothing, listings::repositories;
     referrers_are_paged_in_byte_order: Nothing, listings::referrers;
+    all_content_is_listed_in_byte_order: Listing, listings::content;
+    what_is_sound_is_not_discarded: Listing, listings::discard;
 
     a_dropped_append_leaves_a_prefix: Nothing, cancellation::append;
     a_dropped_checkpoint_leaves_old_or_new: Nothing, cancellation::checkpoint;

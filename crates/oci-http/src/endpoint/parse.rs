@@ -14,8 +14,14 @@ pub(super) fn endpoint(path: &str, query: &str) -> Result<Endpoint, EndpointErro
         return Ok(Endpoint::Base);
     }
     let rest = rest.strip_prefix('/').ok_or(EndpointError::NotFound)?;
-    let decoded: Vec<Cow<'_, str>> = rest.split('/').map(decode).collect();
-    let segments: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
+    let mut decoded = Vec::new();
+    let mut segments: Vec<&str> = Vec::with_capacity(SEGMENTS);
+    if rest.contains('%') {
+        decoded.extend(rest.split('/').map(decode));
+        segments.extend(decoded.iter().map(AsRef::as_ref));
+    } else {
+        segments.extend(rest.split('/'));
+    }
     let query = Query::parse(query);
 
     // From the right end: any of these words may also be part of a repository name.
@@ -172,3 +178,6 @@ fn number(text: &str) -> Option<u64> {
         .all(|b| b.is_ascii_digit())
         .then(|| text.parse().ok())?
 }
+
+/// As many as paths have as a rule.
+const SEGMENTS: usize = 8;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LINK, LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS,
@@ -36,7 +37,7 @@ impl Reply {
     pub(crate) fn new(status: StatusCode) -> Self {
         Self {
             status,
-            headers: HeaderMap::new(),
+            headers: HeaderMap::with_capacity(HEADERS),
             body: RegistryBody::empty(),
             error: None,
         }
@@ -53,9 +54,7 @@ impl Reply {
 
     /// The content of a manifest, or its head.
     pub(crate) fn manifest(manifest_type: ManifestType, digest: &Digest, cache: Cache) -> Self {
-        let mut reply = Self::new(StatusCode::OK)
-            .digest(digest)
-            .entity(digest, cache);
+        let mut reply = Self::new(StatusCode::OK).entity(digest, cache);
         let media_type = HeaderValue::from_static(manifest_type.as_str());
         reply.set(CONTENT_TYPE, Some(media_type));
         reply.set(
@@ -68,9 +67,7 @@ impl Reply {
     /// The content of a blob, or its head. A blob may be anything, a web page included: browsers are
     /// kept from believing that this registry wrote it.
     pub(crate) fn blob(digest: &Digest) -> Self {
-        let mut reply = Self::new(StatusCode::OK)
-            .digest(digest)
-            .entity(digest, Cache::Immutable);
+        let mut reply = Self::new(StatusCode::OK).entity(digest, Cache::Immutable);
         for (name, value) in [
             (CONTENT_TYPE, "application/octet-stream"),
             (ACCEPT_RANGES, "bytes"),
@@ -84,9 +81,7 @@ impl Reply {
 
     /// 304: the client has the content.
     pub(crate) fn not_modified(digest: &Digest, cache: Cache) -> Self {
-        Self::new(StatusCode::NOT_MODIFIED)
-            .digest(digest)
-            .entity(digest, cache)
+        Self::new(StatusCode::NOT_MODIFIED).entity(digest, cache)
     }
 
     /// An upload session that holds `offset` bytes, and where it goes on.
@@ -230,8 +225,13 @@ impl Reply {
         )
     }
 
+    /// Which content this is, and how long it may be kept.
     fn entity(mut self, digest: &Digest, cache: Cache) -> Self {
-        self.set(ETAG, HeaderValue::try_from(entity_tag(digest)).ok());
+        // The digest is the entity tag without its quotation marks: one text serves both.
+        let tag = Bytes::from(entity_tag(digest));
+        let digest = tag.slice(1..tag.len().saturating_sub(1).max(1));
+        self.set(CONTENT_DIGEST, HeaderValue::from_maybe_shared(digest).ok());
+        self.set(ETAG, HeaderValue::from_maybe_shared(tag).ok());
         let cache = match cache {
             Cache::Immutable => "max-age=31536000, immutable",
             Cache::Revalidate => "no-cache",
@@ -274,6 +274,8 @@ fn upload_id(id: &UploadId) -> Option<HeaderValue> {
     HeaderValue::try_from(id.as_str()).ok()
 }
 
+/// As many as most responses have, with those that a server adds, so that the map never grows.
+const HEADERS: usize = 12;
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");

@@ -3,11 +3,11 @@
 //! Handing a question to the blocking pool and waiting for its answer costs ten times as much as the
 //! system calls that answer it, as long as these find everything in memory. So the common questions are
 //! asked here first, in a way that never waits for a disk: `openat2` with `RESOLVE_CACHED`, `preadv2`
-//! with `RWF_NOWAIT`. Only a plain "yes" is given from here. "No", damage, a cold cache, a kernel before
-//! 5.12: all of them are `None`, and the pool finds out.
+//! with `RWF_NOWAIT`, and a look at a link that was read a moment ago. Only a plain "yes" is given from
+//! here. "No", damage, a cold cache, a kernel before 5.12: all of them are `None`, and the pool finds out.
 
 use std::fs::{File, Metadata};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -28,13 +28,13 @@ pub(super) struct AtOnce {
 impl Inner {
     /// What a tag points to.
     pub(super) fn tag_at_once(&self, repository: &RepositoryName, tag: &Tag) -> Option<Digest> {
-        self.link_at_once(&self.layout.tag_current(repository, tag))
+        self.link_at_once(self.layout.tag_current(repository, tag))
     }
 
     /// Whether a blob is visible in a repository.
     pub(super) fn has_blob_at_once(&self, repository: &RepositoryName, digest: &Digest) -> bool {
         let link = self.layout.layer_link(repository, digest);
-        self.link_at_once(&link) == Some(*digest)
+        self.link_at_once(link) == Some(*digest)
     }
 
     /// A manifest of a repository.
@@ -44,7 +44,7 @@ impl Inner {
         digest: &Digest,
     ) -> Option<StoredManifest> {
         let link = self.layout.revision_link(repository, digest);
-        if self.link_at_once(&link)? != *digest {
+        if self.link_at_once(link)? != *digest {
             return None;
         }
         if let Some(manifest) = self.manifests.get(digest) {
@@ -85,12 +85,17 @@ impl Inner {
         (found.len() > 0 || is_empty_digest(digest)).then_some((file, found))
     }
 
-    fn link_at_once(&self, path: &Path) -> Option<Digest> {
+    fn link_at_once(&self, path: PathBuf) -> Option<Digest> {
+        if let Some(digest) = self.known_links.confirm(&path) {
+            return Some(digest);
+        }
         // Whatever else this opens has no digest to say.
-        let file = self.descriptor_at_once(path)?;
+        let file = self.descriptor_at_once(&path)?;
         let mut content = [0; LINK_MAX];
         let length = read_into(&file, &mut content, 0)?;
-        str::from_utf8(content.get(..length)?).ok()?.parse().ok()
+        let digest = str::from_utf8(content.get(..length)?).ok()?.parse().ok()?;
+        self.known_links.learn(path, &file, digest);
+        Some(digest)
     }
 
     /// Opens a regular file whose path the kernel has in memory.

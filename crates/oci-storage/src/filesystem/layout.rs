@@ -1,5 +1,6 @@
 //! Where everything lies: CNCF Distribution's tree, and ours where it does not look. Paths only, no I/O.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use oci_core::store::{UploadId, UploadScope};
@@ -21,56 +22,72 @@ impl Layout {
 
     /// Where all blobs are: layers, configs and manifests.
     pub(super) fn blobs(&self) -> PathBuf {
-        self.root.join("blobs")
+        self.at(&["blobs"])
     }
 
     /// The content of a blob.
     pub(super) fn data(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        let mut path = self.blobs();
-        path.push(digest.algorithm().as_str());
-        path.push(hex.get(..2).unwrap_or(&hex));
-        path.push(&hex);
-        path.push("data");
-        path
+        let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
+        let fan = hex.get(..2).unwrap_or(&hex);
+        self.at(&["blobs", algorithm, fan, &hex, "data"])
     }
 
     /// Where all repositories are.
     pub(super) fn repositories(&self) -> PathBuf {
-        self.root.join("repositories")
+        self.at(&[REPOSITORIES])
     }
 
     /// One repository. Its name is a safe relative path: no component is empty, `.`, `..` or begins
     /// with `_`.
     pub(super) fn repository(&self, name: &RepositoryName) -> PathBuf {
-        let mut path = self.repositories();
-        path.extend(name.components());
-        path
+        self.at(&[REPOSITORIES, name.as_str()])
     }
 
     /// That a blob is visible in a repository.
     pub(super) fn layer_link(&self, name: &RepositoryName, digest: &Digest) -> PathBuf {
-        link_below(self.repository(name).join("_layers"), digest)
+        let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
+        self.at(&[
+            REPOSITORIES,
+            name.as_str(),
+            "_layers",
+            algorithm,
+            &hex,
+            "link",
+        ])
+    }
+
+    /// The blobs that are visible in a repository.
+    pub(super) fn layers(&self, name: &RepositoryName) -> PathBuf {
+        self.at(&[REPOSITORIES, name.as_str(), "_layers"])
     }
 
     /// What deletions and pushes of manifests lock.
     pub(super) fn manifests(&self, name: &RepositoryName) -> PathBuf {
-        self.repository(name).join("_manifests")
+        self.at(&[REPOSITORIES, name.as_str(), MANIFESTS])
     }
 
     /// Where a repository's revisions are: it exists once a manifest was put.
     pub(super) fn revisions(&self, name: &RepositoryName) -> PathBuf {
-        self.manifests(name).join("revisions")
+        self.at(&[REPOSITORIES, name.as_str(), MANIFESTS, "revisions"])
     }
 
     /// That a manifest is in a repository.
     pub(super) fn revision_link(&self, name: &RepositoryName, digest: &Digest) -> PathBuf {
-        link_below(self.revisions(name), digest)
+        let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
+        self.at(&[
+            REPOSITORIES,
+            name.as_str(),
+            MANIFESTS,
+            "revisions",
+            algorithm,
+            &hex,
+            "link",
+        ])
     }
 
     /// Where a repository's tags are.
     pub(super) fn tags(&self, name: &RepositoryName) -> PathBuf {
-        self.manifests(name).join("tags")
+        self.at(&[REPOSITORIES, name.as_str(), MANIFESTS, "tags"])
     }
 
     /// One tag and its history.
@@ -80,7 +97,8 @@ impl Layout {
 
     /// What a tag points to.
     pub(super) fn tag_current(&self, name: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.tag(name, tag).join("current/link")
+        let (name, tag) = (name.as_str(), tag.as_str());
+        self.at(&[REPOSITORIES, name, MANIFESTS, "tags", tag, "current/link"])
     }
 
     /// That a tag once pointed to a manifest.
@@ -160,7 +178,23 @@ impl Layout {
     ) -> PathBuf {
         self.referrers(name, subject).join(referrer_name(referrer))
     }
+
+    /// A path of these parts below the root. In one allocation: `Path::join` copies all that is there
+    /// and grows at each step, which would be a quarter of what pulling a manifest costs.
+    fn at(&self, parts: &[&str]) -> PathBuf {
+        let parts_len: usize = parts.iter().map(|part| 1 + part.len()).sum();
+        let mut path = OsString::with_capacity(self.root.as_os_str().len() + parts_len);
+        path.push(&self.root);
+        for part in parts {
+            path.push(std::path::MAIN_SEPARATOR_STR);
+            path.push(part);
+        }
+        path.into()
+    }
 }
+
+const REPOSITORIES: &str = "repositories";
+const MANIFESTS: &str = "_manifests";
 
 /// What a path below `docker/registry/v2` is.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -35,6 +35,8 @@ mod at_once;
 mod blobs;
 mod doubtful;
 mod durable;
+mod inventory;
+mod known_links;
 mod layout;
 mod links;
 mod listing;
@@ -56,6 +58,7 @@ pub use durable::{DiskOperation, Durability, FaultHook};
 
 use at_once::AtOnce;
 use durable::{Dirty, Disk};
+use known_links::KnownLinks;
 use layout::Layout;
 use links::Aliases;
 use listing::{Listings, Trial};
@@ -102,6 +105,7 @@ impl Filesystem {
             sessions: Sessions::default(),
             aliases: Aliases::default(),
             at_once: AtOnce::default(),
+            known_links: KnownLinks::default(),
             manifests: ManifestCache::new(options.manifest_memory),
             reread: std::sync::atomic::AtomicU64::new(0),
             layout,
@@ -320,6 +324,7 @@ struct Inner {
     sessions: Sessions,
     aliases: Aliases,
     at_once: AtOnce,
+    known_links: KnownLinks,
     manifests: ManifestCache,
     reread: std::sync::atomic::AtomicU64,
 }

@@ -24,6 +24,7 @@ impl BlobStore for Filesystem {
         capabilities.durable = self.inner.disk.is_durable();
         capabilities.several_processes = true;
         capabilities.resumes_without_reading = true;
+        capabilities.lists_content = true;
         capabilities
     }
 
@@ -120,6 +121,28 @@ impl BlobStore for Filesystem {
             .await?;
         wait("claiming blobs", ticket).await?;
         Ok(Claim::noted())
+    }
+
+    async fn blobs(&self, page: &PageRequest) -> Result<Page<BlobMeta>, StoreError> {
+        let page = page.clone();
+        self.run("listing content", move |inner| inner.all_blobs(&page))
+            .await
+    }
+
+    async fn discard_damaged(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let digest = *digest;
+        let discarded = self
+            .run("reading content again", move |inner| {
+                inner.discard_damaged(&digest)
+            })
+            .await?;
+        match discarded {
+            Some(ticket) => {
+                wait("removing damaged content", ticket).await?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
     }
 }
 
@@ -230,6 +253,30 @@ impl ManifestStore for Filesystem {
             })
             .await?;
         wait("linking a blob", ticket).await
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Digest>, StoreError> {
+        let (repository, page) = (repository.clone(), page.clone());
+        self.run("listing manifests", move |inner| {
+            inner.all_manifests(&repository, &page)
+        })
+        .await
+    }
+
+    async fn linked_blobs(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Digest>, StoreError> {
+        let (repository, page) = (repository.clone(), page.clone());
+        self.run("listing the blobs of a repository", move |inner| {
+            inner.linked_blobs(&repository, &page)
+        })
+        .await
     }
 
     async fn has_blob(

@@ -60,7 +60,6 @@ impl Sections {
     }
 
     /// Runs `work` while nobody is in a shared section; `None` if that could not be had in time.
-    #[cfg(any(test, feature = "testing"))]
     pub(super) fn exclusive<T>(
         &self,
         patience: std::time::Duration,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use oci_core::error::StoreError;
 use oci_core::manifest::{ManifestReference, ReferenceKind};
 use oci_core::store::{
-    BlobMeta, BlobRead, BlobStore, BlobUpload, Capabilities, Claim, ReadRange, UploadId,
-    UploadOptions, UploadScope, UploadStatus,
+    BlobMeta, BlobRead, BlobStore, BlobUpload, Capabilities, Claim, Page, PageRequest, ReadRange,
+    UploadId, UploadOptions, UploadScope, UploadStatus,
 };
 use oci_core::{Digest, RepositoryName};
 
@@ -16,7 +17,7 @@ use super::Records;
 use super::access::gather;
 use super::content::Promise;
 use super::detach::to_the_end;
-use super::keys::Key;
+use super::keys::{self, Key};
 use super::model::BlobRecord;
 use super::upload::Upload;
 
@@ -30,6 +31,7 @@ impl BlobStore for Records {
         capabilities.durable = records.durable && extents.durable;
         capabilities.several_processes = records.shared && extents.shared;
         capabilities.resumes_without_reading = true;
+        capabilities.lists_content = true;
         capabilities
     }
 
@@ -118,6 +120,26 @@ impl BlobStore for Records {
         } else {
             Err(StoreError::MissingReferences(missing))
         }
+    }
+
+    async fn blobs(&self, page: &PageRequest) -> Result<Page<BlobMeta>, StoreError> {
+        let pick = |found: Vec<(Key, BlobRecord)>| {
+            let blobs = found.into_iter().filter_map(|(key, blob)| match key {
+                Key::Blob(digest) if blob.life.is_there() => Some(BlobMeta::new(digest, blob.size)),
+                _ => None,
+            });
+            std::future::ready(Ok(blobs.collect())).boxed()
+        };
+        self.engine.digests(keys::BLOBS, page, pick).await
+    }
+
+    async fn discard_damaged(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let engine = Arc::clone(&self.engine);
+        let digest = *digest;
+        to_the_end(Arc::clone(&self.engine.options.spawn), async move {
+            engine.discard_damaged(&digest).await
+        })
+        .await
     }
 }
 

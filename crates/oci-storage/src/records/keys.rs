@@ -135,6 +135,7 @@ impl Key {
     }
 }
 
+pub(super) const BLOBS: &str = "blobs/";
 pub(super) const OPEN: &str = "open/";
 pub(super) const REPOSITORIES: &str = "repositories/";
 

@@ -109,22 +109,14 @@ impl ManifestStore for Records {
         subject: &Digest,
         page: &PageRequest,
     ) -> Result<Page<Descriptor>, StoreError> {
-        let prefix = keys::referrers(repository, subject);
-        let after = match &page.after {
-            None => None,
-            Some(after) => match keys::digest_after(&prefix, after) {
-                Some(key) => Some(key),
-                None => return Ok(Page::new(Vec::new(), false)),
-            },
-        };
         let pick = |found: Vec<(Key, ReferrerRecord)>| {
             let descriptors = found
                 .into_iter()
                 .filter_map(|(_, record)| record.descriptor);
             std::future::ready(Ok(descriptors.collect())).boxed()
         };
-        let (items, more) = self.engine.page(&prefix, after, page.limit, pick).await?;
-        Ok(Page::new(items, more))
+        let prefix = keys::referrers(repository, subject);
+        self.engine.digests(&prefix, page, pick).await
     }
 
     async fn repositories(&self, page: &PageRequest) -> Result<Page<RepositoryName>, StoreError> {
@@ -166,6 +158,38 @@ impl ManifestStore for Records {
         } else {
             Err(StoreError::NotFound)
         }
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Digest>, StoreError> {
+        let pick = |found: Vec<(Key, RevisionRecord)>| {
+            let digests = found.into_iter().filter_map(|(key, record)| match key {
+                Key::Manifest(_, digest) if record.life.is_there() => Some(digest),
+                _ => None,
+            });
+            std::future::ready(Ok(digests.collect())).boxed()
+        };
+        let prefix = keys::manifests(repository);
+        self.engine.digests(&prefix, page, pick).await
+    }
+
+    async fn linked_blobs(
+        &self,
+        repository: &RepositoryName,
+        page: &PageRequest,
+    ) -> Result<Page<Digest>, StoreError> {
+        let pick = |found: Vec<(Key, LinkRecord)>| {
+            let digests = found.into_iter().filter_map(|(key, record)| match key {
+                Key::Link(_, digest) if record.life.is_there() => Some(digest),
+                _ => None,
+            });
+            std::future::ready(Ok(digests.collect())).boxed()
+        };
+        let prefix = keys::links(repository);
+        self.engine.digests(&prefix, page, pick).await
     }
 
     async fn has_blob(

@@ -88,6 +88,7 @@ mod delete;
 mod detach;
 mod encoding;
 mod extent;
+mod inventory;
 mod keys;
 mod manifests;
 mod memory;

@@ -9,11 +9,9 @@ use anyhow::Context;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oci_auth::{AllowAll, Anonymous, Authenticated};
 use oci_core::Registry;
-use oci_core::memory::MemoryStore;
 use oci_core::registry::{Limits as RegistryLimits, RegistryBuilder};
 use oci_core::runtime::ThreadPool;
 use oci_http::RegistryService;
-use oci_storage::filesystem::{Filesystem, Options};
 
 use crate::config::{Auth, Config, StorageDriver};
 use crate::debug::Shown;
@@ -23,9 +21,12 @@ use crate::server::app::{App, AppOptions};
 use crate::server::{Limits, TrustedProxies};
 use crate::tls;
 
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod bucket;
 mod hints;
 mod htpasswd;
 mod policy;
+pub(crate) mod storage;
 
 /// Everything that a configuration asks for, ready to serve.
 #[non_exhaustive]
@@ -62,17 +63,12 @@ impl fmt::Debug for Assembled {
 /// # Errors
 /// If something that the configuration names is not there or not usable, with what to do about it.
 pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
-    let pool = match &config.storage.driver {
-        // More threads than these only queue in the kernel instead of here.
-        StorageDriver::Filesystem(filesystem) => {
-            ThreadPool::new(filesystem.maxthreads.clamp(1, 32) as usize)
-        }
-        StorageDriver::InMemory {} => ThreadPool::default(),
-    };
-    let (builder, storage) = storage(config, &pool)?;
-    let (driver, root) = match &config.storage.driver {
-        StorageDriver::Filesystem(filesystem) => ("filesystem", Some(&filesystem.rootdirectory)),
-        StorageDriver::InMemory {} => ("inmemory", None),
+    let pool = storage::pool(&config.storage);
+    let (builder, storage) = storage::open(&config.storage, &pool).await?;
+    let driver = storage::driver(&config.storage);
+    let root = match &config.storage.driver {
+        StorageDriver::Filesystem(filesystem) => Some(&filesystem.rootdirectory),
+        _ => None,
     };
     let prometheus = &config.http.debug.prometheus;
     let counted = prometheus.enabled.then(|| Arc::new(Metrics::new(driver)));
@@ -142,28 +138,6 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         health,
         debug,
     })
-}
-
-fn storage(config: &Config, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
-    match &config.storage.driver {
-        StorageDriver::Filesystem(filesystem) => {
-            let root = &filesystem.rootdirectory;
-            let mut options = Options::default();
-            options.pool = Arc::new(pool.clone());
-            let store = Filesystem::open(root, options).map_err(|error| {
-                let cause = std::error::Error::source(&error)
-                    .map(|cause| format!(": {cause}"))
-                    .unwrap_or_default();
-                let hint = hints::denied(root, &error);
-                anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}{hint}")
-            })?;
-            Ok((Registry::builder(store), root.display().to_string()))
-        }
-        StorageDriver::InMemory {} => {
-            tracing::warn!("`storage.inmemory`: everything is gone when this process ends");
-            Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
-        }
-    }
 }
 
 fn switches(mut builder: RegistryBuilder, config: &Config) -> RegistryBuilder {

@@ -5,8 +5,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod client;
+mod config;
+mod entrypoint;
+mod healthcheck;
+mod init;
 mod proxy_config;
 mod serve;
+mod storage;
 
 /// A container registry in one binary.
 #[derive(Debug, Parser)]
@@ -23,6 +29,18 @@ enum Command {
     /// Without a configuration file, images are kept in ./registry-data and served on 127.0.0.1:5000.
     /// REGISTRY_* environment variables override the file, as with CNCF Distribution.
     Serve(Serve),
+    /// Check and show configurations.
+    Config(config::Config),
+    /// Copy and check what stores hold.
+    #[command(subcommand)]
+    Storage(storage::Storage),
+    /// Tell by the exit code whether a registry serves; for health checks in containers without a shell.
+    Healthcheck(healthcheck::Healthcheck),
+    /// Write what runs the registry under compose, Kubernetes or systemd.
+    Init(init::Init),
+    /// What the container image starts.
+    #[command(hide = true)]
+    Entrypoint(entrypoint::Entrypoint),
     /// Print the configuration of a proxy in front of the registry.
     ProxyConfig(proxy_config::ProxyConfig),
 }
@@ -42,6 +60,11 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
+            Command::Config(arguments) => config::run(arguments),
+            Command::Storage(command) => return storage::run(command),
+            Command::Healthcheck(arguments) => healthcheck::run(arguments),
+            Command::Init(arguments) => init::run(&arguments),
+            Command::Entrypoint(arguments) => entrypoint::run(arguments),
             Command::ProxyConfig(arguments) => Ok(proxy_config::run(&arguments)),
         };
         match outcome {

@@ -6,6 +6,7 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics, code},
     duration::{self, DurationError},
     env,
+    keys::STORAGE_OPTIONS,
     schema::{self, Key, Kind, Misfit},
     source::{Source, Sources},
     suggest,
@@ -60,7 +61,7 @@ impl Checker<'_> {
                 continue;
             };
             let path = schema::join(path, key.name);
-            let selected = is_choice(&path);
+            let selected = schema::is_choice(&path);
             if entry.node.is_off() && !selected {
                 // A block that is switched off and not supported is as if it were not there.
                 if !matches!(key.support, schema::Support::Full) {
@@ -145,12 +146,7 @@ impl Checker<'_> {
         let fix = match meant.as_deref() {
             Some(meant) => format!("did you mean `{meant}`?"),
             None if matches!(path, "storage" | "auth") => {
-                let names: Vec<_> = keys
-                    .iter()
-                    .filter(|key| matches!(key.support, schema::Support::Full))
-                    .map(|key| format!("`{}`", key.name))
-                    .collect();
-                format!("use one of {}", names.join(", "))
+                format!("use {}", schema::one_of_supported(keys, STORAGE_OPTIONS))
             }
             None => "remove it".to_owned(),
         };
@@ -344,10 +340,4 @@ fn is_blank(node: &Node) -> bool {
         Value::Scalar(scalar) => scalar.text.is_empty(),
         _ => false,
     }
-}
-
-/// Whether the mere presence of the key chooses something: a storage driver or a type of
-/// authentication needs no parameters.
-fn is_choice(path: &str) -> bool {
-    matches!(path.rsplit_once('.'), Some(("storage" | "auth", _)))
 }

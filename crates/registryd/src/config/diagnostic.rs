@@ -136,6 +136,15 @@ impl Diagnostics {
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
         self.found.push(diagnostic);
     }
+
+    /// Makes errors of the warnings.
+    pub(super) fn escalate(&mut self) {
+        for diagnostic in &mut self.found {
+            if diagnostic.severity == Severity::Warning {
+                diagnostic.severity = Severity::Error;
+            }
+        }
+    }
 }
 
 impl fmt::Display for Diagnostics {

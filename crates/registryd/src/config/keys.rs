@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::{
     addr::ListenAddr,
+    buckets,
     diagnostic::code,
     schema::{Key, Kind, Misfit},
 };
@@ -26,7 +27,7 @@ const HEADERS: Kind = Kind::Map(&Kind::List(&Kind::Text));
 pub(super) static ROOT: &[Key] = &[
     Key::new("version", Kind::Text),
     Key::new("log", Kind::Section(LOG)),
-    Key::new("loglevel", Kind::Word(LEVELS)),
+    Key::new("loglevel", Kind::Word(LEVELS)).sets("log.level"),
     Key::new("storage", Kind::Selector(STORAGE)),
     Key::new("auth", Kind::Selector(AUTH)),
     Key::new("http", Kind::Section(HTTP)),
@@ -36,13 +37,19 @@ pub(super) static ROOT: &[Key] = &[
     Key::new("proxy", Kind::Section(PROXY)),
     Key::new("notifications", Kind::Section(NOTIFICATIONS)),
     Key::new("middleware", Kind::Opaque)
-        .ignored("there are no middlewares; downloads are served by the registry itself"),
-    Key::new("redis", Kind::Opaque).ignored("nothing is kept in Redis"),
+        .ignored("there are no middlewares; downloads are served by the registry itself")
+        .instead("remove `middleware`; a network of caches goes before the registry, as a proxy"),
+    Key::new("redis", Kind::Opaque)
+        .ignored("nothing is kept in Redis")
+        .instead("remove `redis`: the store needs no cache before it"),
     Key::new("validation", Kind::Section(VALIDATION)),
     Key::new("policy", Kind::Section(POLICY)),
     Key::new("compatibility", Kind::Opaque)
-        .ignored("Docker image manifests of schema version 1 are not accepted"),
-    Key::new("reporting", Kind::Opaque).ignored("failures are reported in the log only"),
+        .ignored("Docker image manifests of schema version 1 are not accepted")
+        .instead("remove `compatibility`, and push with Docker 1.10 or later"),
+    Key::new("reporting", Kind::Opaque)
+        .ignored("failures are reported in the log only")
+        .instead("remove `reporting`, and collect the log: `log: {formatter: json}`"),
 ];
 
 /// Keys of `storage` that are no drivers.
@@ -90,11 +97,10 @@ static STORAGE: &[Key] = &[
     ),
     // Its parameters do not exist; what is written below it has never had an effect.
     Key::new("inmemory", Kind::Section(&[])),
-    Key::new("s3", Kind::Opaque)
-        .aka(&["s3aws"])
-        .refused(OTHER_DRIVER),
-    Key::new("azure", Kind::Opaque).refused(OTHER_DRIVER),
-    Key::new("gcs", Kind::Opaque).refused(OTHER_DRIVER),
+    Key::new("sled", Kind::Section(&[Key::new("path", Kind::Text)])),
+    Key::new("s3", Kind::Section(buckets::S3_KEYS)).aka(&["s3aws"]),
+    Key::new("azure", Kind::Section(buckets::AZURE_KEYS)),
+    Key::new("gcs", Kind::Section(buckets::GCS_KEYS)),
     Key::new("swift", Kind::Opaque).refused(OTHER_DRIVER),
     Key::new("oss", Kind::Opaque).refused(OTHER_DRIVER),
     Key::new("delete", Kind::Section(&[Key::new("enabled", Kind::Bool)])),
@@ -146,14 +152,18 @@ static AUTH: &[Key] = &[
         "htpasswd",
         Kind::Section(&[Key::new("realm", Kind::Text), Key::new("path", Kind::Text)]),
     ),
-    Key::new("token", Kind::Opaque).refused(OTHER_AUTH),
-    Key::new("silly", Kind::Opaque).refused("it lets in everybody who sends any credentials"),
+    Key::new("token", Kind::Opaque)
+        .refused(OTHER_AUTH)
+        .instead("use `auth.htpasswd`, or let a proxy before the registry check the tokens"),
+    Key::new("silly", Kind::Opaque)
+        .refused("it lets in everybody who sends any credentials")
+        .instead("use `auth.htpasswd`; or, if everybody is meant, `auth.none`"),
 ];
 
 static HTTP: &[Key] = &[
     // Its form depends on `net`.
     Key::new("addr", Kind::Text),
-    Key::new("net", Kind::Word(&["tcp", "unix"])),
+    Key::new("net", Kind::Word(&["tcp", "unix"])).sets("http.addr"),
     Key::new("host", Kind::Form(host)),
     Key::new("prefix", Kind::Form(prefix)),
     Key::new("secret", Kind::Text)
@@ -260,10 +270,12 @@ static TAGS: &[Key] = &[Key::new("maxtags", COUNT)];
 const NO_PROXY: &str = "it belongs to the pull-through cache, which is not supported";
 
 static PROXY: &[Key] = &[
-    Key::new("remoteurl", Kind::Opaque).refused(
-        "the registry would not fetch from there: what it does not hold would be missing, \
+    Key::new("remoteurl", Kind::Opaque)
+        .refused(
+            "the registry would not fetch from there: what it does not hold would be missing, \
          and it would accept pushes",
-    ),
+        )
+        .instead("remove `proxy`, and copy what is needed: `skopeo sync`, `crane copy`"),
     Key::new("username", Kind::Opaque).no_effect(NO_PROXY),
     Key::new("password", Kind::Opaque).no_effect(NO_PROXY),
     Key::new("ttl", Kind::Opaque).no_effect(NO_PROXY),
@@ -276,7 +288,8 @@ static NOTIFICATIONS: &[Key] = &[
         .go("EVENTCONFIG")
         .no_effect("notifications are not sent"),
     Key::new("endpoints", Kind::Opaque)
-        .refused("no events would be sent, and what waits for them would wait for ever"),
+        .refused("no events would be sent, and what waits for them would wait for ever")
+        .instead("remove `notifications`, and ask the registry: `GET /v2/NAME/tags/list`"),
 ];
 
 static VALIDATION: &[Key] = &[
@@ -294,7 +307,8 @@ static VALIDATION: &[Key] = &[
             ),
             Key::new("indexes", Kind::Opaque).ignored(
                 "an index is accepted when all its manifests are there, whatever their platform",
-            ),
+            )
+            .instead("remove `validation.manifests.indexes`, and push every manifest of an index"),
         ]),
     ),
 ];

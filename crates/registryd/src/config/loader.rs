@@ -123,8 +123,8 @@ impl Loader {
         self
     }
 
-    /// Refuses what would otherwise be ignored with a warning: unknown keys and variables, and keys
-    /// that are not supported.
+    /// Refuses what there would otherwise be a warning about: unknown keys and variables, keys that
+    /// are not supported, and values that are read as others than were written.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
@@ -168,6 +168,9 @@ impl Loader {
         env::apply(&mut root, variables, self.strict, &mut found);
         let mut checked = check::check(&root, self.strict, &mut found);
         rules::apply(&mut checked, file.as_ref(), &mut found);
+        if self.strict {
+            found.escalate();
+        }
         if found.has_errors() {
             return Err(LoadError(found));
         }

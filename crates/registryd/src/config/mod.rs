@@ -28,16 +28,19 @@
 //! 5. [`Config`], the typed result.
 
 mod addr;
+mod buckets;
 mod check;
 mod diagnostic;
 mod duration;
 mod env;
+mod json_schema;
 mod keys;
 mod links;
 mod loader;
 mod model;
 mod rules;
 mod schema;
+mod show;
 mod source;
 mod suggest;
 mod tree;
@@ -47,13 +50,16 @@ mod yaml;
 mod tests;
 
 pub use addr::{ListenAddr, ListenAddrError};
+pub use buckets::{Azure, AzureIdentity, AzureIdentityKind, Gcs, S3};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use json_schema::json_schema;
 pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Health,
     HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, Log, LogFormatter,
-    LogLevel, Maintenance, Policy, PolicyRepository, Prometheus, ReadOnly, Redirect, Secret,
+    LogLevel, Maintenance, Policy, PolicyRepository, Prometheus, ReadOnly, Redirect, Secret, Sled,
     Storage, StorageDriver, TagLookup, Tags, Tls, TlsVersion, UploadPurging, Validation,
     ValidationManifests, ValidationUrls,
 };
+pub use show::Show;
 pub use source::{Position, Source, Sources};

@@ -8,7 +8,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{addr::ListenAddr, duration};
+use super::{
+    addr::ListenAddr,
+    buckets::{Azure, Gcs, S3},
+    duration,
+};
 
 /// Where the filesystem store lies when there is no configuration file.
 pub(super) const NATIVE_ROOT: &str = "./registry-data";
@@ -174,6 +178,14 @@ pub enum StorageDriver {
     Filesystem(Filesystem),
     /// `storage.inmemory`: everything is gone when the process ends.
     InMemory {},
+    /// `storage.s3`
+    S3(S3),
+    /// `storage.gcs`
+    Gcs(Gcs),
+    /// `storage.azure`
+    Azure(Azure),
+    /// `storage.sled`: a database directory that one process has open.
+    Sled(Sled),
 }
 
 /// `storage.filesystem`
@@ -192,6 +204,23 @@ impl Default for Filesystem {
         Self {
             rootdirectory: PathBuf::from(FILE_ROOT),
             maxthreads: 100,
+        }
+    }
+}
+
+/// `storage.sled`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Sled {
+    /// The directory of the database.
+    pub path: PathBuf,
+}
+
+impl Default for Sled {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/var/lib/registry-sled"),
         }
     }
 }

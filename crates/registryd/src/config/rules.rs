@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use serde_json::{Map, Value as Json};
 
 use super::{
@@ -25,6 +25,7 @@ pub(super) fn apply(checked: &mut Checked, file: Option<&Source>, diagnostics: &
     };
     rules.log_level();
     rules.storage(file);
+    rules.buckets();
     rules.auth();
     rules.listener(file);
     rules.headers();
@@ -96,6 +97,89 @@ impl Rules<'_> {
             );
             self.set("storage.filesystem.maxthreads", FLOOR.into());
         }
+    }
+
+    /// What the drivers for object storage cannot do without, and what they cannot do.
+    fn buckets(&mut self) {
+        for (needed, example) in [
+            ("storage.s3.bucket", "my-registry"),
+            ("storage.gcs.bucket", "my-registry"),
+            ("storage.azure.accountname", "myaccount"),
+            ("storage.azure.container", "my-registry"),
+        ] {
+            let driver = needed.rsplit_once('.').map_or(needed, |(driver, _)| driver);
+            if self.wrote(driver) && !self.wrote(needed) && !self.is_unclear(driver) {
+                let source = self.source(driver);
+                self.diagnostics.push(
+                    Diagnostic::error(format!("`{needed}` is missing"), source)
+                        .why("it says where content is kept")
+                        .fix(format!("set it, as in {}", code(example))),
+                );
+            }
+        }
+        for (one, other) in [("accesskey", "secretkey"), ("secretkey", "accesskey")] {
+            let [one, other] = [one, other].map(|key| format!("storage.s3.{key}"));
+            if self.wrote(&one) && !self.wrote(&other) {
+                let source = self.source(&one);
+                self.diagnostics.push(
+                    Diagnostic::error(format!("`{one}` is set but `{other}` is not"), source)
+                        .why("each is of no use without the other")
+                        .fix(format!(
+                            "set `{other}`, or remove `{one}` to use AWS_* variables, the role of \
+                             the pod or that of the instance"
+                        )),
+                );
+            }
+        }
+        if self.get("storage.s3.v4auth").and_then(Json::as_bool) == Some(false) {
+            let source = self.source("storage.s3.v4auth");
+            self.diagnostics.push(
+                Diagnostic::error("`storage.s3.v4auth: false` is not supported", source)
+                    .why("requests are signed with version 4 only")
+                    .fix("remove it; a service that knows only version 2 cannot be used"),
+            );
+        }
+        let acl = self.text("storage.s3.objectacl");
+        if let Some(acl) = acl.filter(|acl| acl != "private") {
+            let source = self.source("storage.s3.objectacl");
+            let what = format!("`storage.s3.objectacl` is {}", code(&acl));
+            self.diagnostics.push(
+                Diagnostic::error(what, source)
+                    .why("objects are written with the access that the bucket gives them")
+                    .fix("remove it, and set a policy on the bucket"),
+            );
+        }
+        self.endpoint();
+    }
+
+    /// `storage.s3.regionendpoint` may come without a scheme; `secure` then says which.
+    fn endpoint(&mut self) {
+        let Some(endpoint) = self.text("storage.s3.regionendpoint") else {
+            return;
+        };
+        let secure = self.get("storage.s3.secure").and_then(Json::as_bool);
+        let whole = match endpoint.split_once("://") {
+            None if secure == Some(false) => format!("http://{endpoint}"),
+            None => format!("https://{endpoint}"),
+            Some(_) => endpoint.clone(),
+        };
+        let uri = whole.parse::<Uri>().ok();
+        let is_service = uri.as_ref().is_some_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+        });
+        if is_service {
+            self.set("storage.s3.regionendpoint", whole.into());
+            return;
+        }
+        let source = self.source("storage.s3.regionendpoint");
+        let what = format!(
+            "`storage.s3.regionendpoint` is {}, which is no address of a service",
+            code(&endpoint)
+        );
+        self.diagnostics.push(
+            Diagnostic::error(what, source)
+                .fix("write scheme, host and port, as in `https://minio.example.com:9000`"),
+        );
     }
 
     fn auth(&mut self) {
@@ -198,6 +282,8 @@ impl Rules<'_> {
                         .fix("set `http.addr` to the path of the socket"),
                 );
             }
+            // An `http` that is no mapping has been reported.
+            (None, Some(_)) if self.wrote("http") && self.get("http").is_none() => {}
             (None, Some(file)) if !self.wrote("http.addr") => {
                 let place = self.place_in(file, "http");
                 self.diagnostics.push(
@@ -223,7 +309,11 @@ impl Rules<'_> {
             for value in values.as_array().into_iter().flatten() {
                 let value = value.as_str().unwrap_or_default();
                 if HeaderValue::from_str(value).is_err() {
-                    let what = format!("{} is no value for {}", code(value), code(name));
+                    // Not shown: it may be a secret.
+                    let what = format!(
+                        "a value of {} has characters that no header may have",
+                        code(name)
+                    );
                     wrong.push((path.clone(), what));
                 }
             }

@@ -4,8 +4,8 @@
 //! which keys exist, which environment variables name them, what a value may look like, what is
 //! suggested for a typing error, and what is said about a key that has no effect.
 
-use super::diagnostic::Diagnostic;
 pub(super) use super::keys::ROOT;
+use super::{diagnostic::Diagnostic, keys::STORAGE_OPTIONS, source::Source};
 
 /// One key.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub(super) struct Key {
     pub(super) aliases: &'static [&'static str],
     pub(super) kind: Kind,
     pub(super) support: Support,
+    /// What to write or do instead of a key that is not supported.
+    pub(super) instead: Option<&'static str>,
+    /// The key whose value it sets, where that is another.
+    pub(super) sets: Option<&'static str>,
 }
 
 /// What may be written for a key.
@@ -75,6 +79,8 @@ impl Key {
             aliases: &[],
             kind,
             support: Support::Full,
+            instead: None,
+            sets: None,
         }
     }
 
@@ -100,6 +106,16 @@ impl Key {
 
     pub(super) const fn refused(mut self, why: &'static str) -> Self {
         self.support = Support::Refused(why);
+        self
+    }
+
+    pub(super) const fn instead(mut self, instead: &'static str) -> Self {
+        self.instead = Some(instead);
+        self
+    }
+
+    pub(super) const fn sets(mut self, other: &'static str) -> Self {
+        self.sets = Some(other);
         self
     }
 
@@ -194,6 +210,12 @@ pub(super) fn is_guarded(path: &str) -> bool {
     })
 }
 
+/// Whether the mere presence of the key chooses something: a storage driver or a type of
+/// authentication needs no parameters.
+pub(super) fn is_choice(path: &str) -> bool {
+    matches!(path.rsplit_once('.'), Some(("storage" | "auth", _)))
+}
+
 /// Calls `visit` with the dotted path of every key that has a fixed place.
 pub(super) fn visit(visit: &mut dyn FnMut(&str, &'static Key)) {
     fn walk(prefix: &str, keys: &'static [Key], visit: &mut dyn FnMut(&str, &'static Key)) {
@@ -221,34 +243,60 @@ fn is_upper(segment: &str) -> bool {
 }
 
 /// What is said about a key that is written and not (fully) supported.
-pub(super) fn verdict(
-    key: &Key,
-    path: &str,
-    place: &super::source::Source,
-    strict: bool,
-) -> Option<Diagnostic> {
+pub(super) fn verdict(key: &Key, path: &str, place: &Source, strict: bool) -> Option<Diagnostic> {
     let place = place.clone();
+    let fix = instead(key, path);
     match key.support {
         Support::Full => None,
         Support::NoEffect(why) => {
-            Some(Diagnostic::note(format!("`{path}` has no effect here"), place).why(why))
+            let note = Diagnostic::note(format!("`{path}` has no effect here"), place).why(why);
+            Some(match key.instead {
+                Some(instead) => note.fix(instead),
+                None => note,
+            })
         }
         Support::Ignored(why) if strict => Some(
             Diagnostic::error(format!("`{path}` is not supported"), place)
                 .why(why)
                 .fix(format!(
-                    "remove `{path}`, or accept that it is ignored by not asking for strictness"
+                    "{fix}, or accept that it is ignored by not asking for strictness"
                 )),
         ),
         Support::Ignored(why) => Some(
             Diagnostic::warning(format!("`{path}` is not supported and is ignored"), place)
                 .why(why)
-                .fix(format!("remove `{path}`")),
+                .fix(fix),
         ),
         Support::Refused(why) => Some(
             Diagnostic::error(format!("`{path}` is not supported"), place)
                 .why(why)
-                .fix(format!("remove `{path}`")),
+                .fix(fix),
         ),
     }
+}
+
+/// What to do about a key that is not supported.
+pub(super) fn instead(key: &Key, path: &str) -> String {
+    match (key.instead, path.split_once('.')) {
+        (Some(instead), _) => instead.to_owned(),
+        // Another driver.
+        (None, Some(("storage", name))) if !name.contains('.') => {
+            let drivers = ROOT
+                .iter()
+                .find(|key| key.name == "storage")
+                .map_or(&[][..], |key| key.kind.keys());
+            format!("use {}", one_of_supported(drivers, STORAGE_OPTIONS))
+        }
+        _ => format!("remove `{path}`"),
+    }
+}
+
+/// "one of `a`, `b`": the keys that are supported, `others` left out.
+pub(super) fn one_of_supported(keys: &[Key], others: &[&str]) -> String {
+    let names: Vec<_> = keys
+        .iter()
+        .filter(|key| matches!(key.support, Support::Full) && !others.contains(&key.name))
+        .map(|key| format!("`{}`", key.name))
+        .collect();
+    format!("one of {}", names.join(", "))
 }

@@ -63,7 +63,12 @@ impl Health {
         });
         let urls = config.http.iter().map(|item| {
             let check = Check::Http(item.clone());
-            watched(item.uri.clone(), check, item.interval, item.threshold)
+            watched(
+                without_user(&item.uri),
+                check,
+                item.interval,
+                item.threshold,
+            )
         });
         let ports = config.tcp.iter().map(|item| {
             let check = Check::Tcp(item.addr.clone(), item.timeout);
@@ -169,6 +174,17 @@ impl Watched {
     }
 }
 
+/// A URL as it may be shown: without the user name and password that it may hold.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
 /// How often to look, unless the configuration says.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -208,6 +224,21 @@ mod tests {
         assert_eq!(health.problems()[0].0, "storagedriver_inmemory");
         storage.note(Ok(()));
         assert!(health.is_ready().await && health.is_fit());
+    }
+
+    #[test]
+    fn passwords_in_urls_are_not_shown() {
+        for (url, shown) in [
+            ("http://up.example/a@b?c", "http://up.example/a@b?c"),
+            (
+                "https://user:hush@up.example:8443/a",
+                "https://up.example:8443/a",
+            ),
+            ("https://a@b:hush@up.example", "https://up.example"),
+            ("up.example", "up.example"),
+        ] {
+            assert_eq!(without_user(url), shown);
+        }
     }
 
     #[tokio::test]

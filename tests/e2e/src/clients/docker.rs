@@ -120,6 +120,12 @@ impl<'a> Docker<'a> {
         Ok(())
     }
 
+    /// Removes these names, and with the last one of an image its layers.
+    pub fn forget(&self, names: &[&str]) -> Result<()> {
+        self.command("image").arg("rm").args(names).succeed()?;
+        Ok(())
+    }
+
     /// The id of an image: the digest of its configuration.
     pub fn image_id(&self, name: &str) -> Result<String> {
         let output = self

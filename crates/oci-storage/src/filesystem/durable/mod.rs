@@ -16,7 +16,8 @@ mod identity;
 
 use commit::Group;
 pub(super) use commit::{Dirty, Ticket};
-use identity::{Doubtful, Identity, Known};
+pub(super) use identity::Identity;
+use identity::{Doubtful, Known};
 
 use super::listing::Listings;
 use super::lock;

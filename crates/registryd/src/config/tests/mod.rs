@@ -1,34 +1,20 @@
 //! The loader from the outside: what people write and what becomes of it.
 
+mod buckets;
+mod cases;
 mod environment;
 mod file;
 mod guides;
+mod keys;
 mod properties;
+mod rows;
+mod show;
 mod unsupported;
 
 use super::{LoadError, Loaded, Loader, Severity};
 
 /// The configuration file of the `registry:2` image.
-const IMAGE: &str = "\
-version: 0.1
-log:
-  fields:
-    service: registry
-storage:
-  cache:
-    blobdescriptor: inmemory
-  filesystem:
-    rootdirectory: /var/lib/registry
-http:
-  addr: :5000
-  headers:
-    X-Content-Type-Options: [nosniff]
-health:
-  storagedriver:
-    enabled: true
-    interval: 10s
-    threshold: 3
-";
+const IMAGE: &str = include_str!("../../../tests/config/valid/image-2.yml");
 
 /// A file with nothing in it that could be warned of.
 const SMALL: &str = "version: 0.1\nstorage: inmemory\nhttp: {addr: ':5000'}\n";

@@ -29,12 +29,11 @@ fn what_would_serve_or_protect_something_else_is_refused() {
         let error = refused(&format!("{SMALL}{addition}\n"), &[]);
         assert_eq!(errors(&error), [what], "{addition}");
     }
-    for driver in ["s3", "s3aws", "azure", "gcs", "swift", "oss"] {
-        let name = driver.trim_end_matches("aws");
+    for driver in ["swift", "oss"] {
         let text = format!("version: 0.1\nhttp: {{addr: ':1'}}\nstorage: {driver}\n");
         assert_eq!(
             errors(&refused(&text, &[])),
-            [format!("`storage.{name}` is not supported")]
+            [format!("`storage.{driver}` is not supported")]
         );
     }
     for (tls, key) in [
@@ -102,25 +101,36 @@ fn no_key_is_half_described() {
 /// A key that is read and has no field would vanish without a word.
 #[test]
 fn every_key_that_is_read_has_a_field() {
-    let everything = loaded(
-        "\
+    let everything = [
+        "filesystem",
+        "{s3: {bucket: b}}",
+        "{gcs: {bucket: b}}",
+        "{azure: {accountname: a, container: c}}",
+    ]
+    .map(|driver| {
+        let text = format!(
+            "\
 version: 0.1
-storage: filesystem
-auth: {htpasswd: {path: /p}}
-http: {addr: ':5000', tls: {certificate: c, key: k}}
-",
-        &[],
-    );
+storage: {driver}
+auth: {{htpasswd: {{path: /p}}}}
+http: {{addr: ':5000', tls: {{certificate: c, key: k}}}}
+"
+        );
+        loaded(&text, &[])
+    });
     // Names of a choice that was not made, and keys that become part of another.
     let elsewhere = ["loglevel", "storage.inmemory", "auth.none", "http.net"];
-    let shown = value(&everything, "http");
+    let shown = value(&everything[0], "http");
     assert!(shown.get("net").is_none() && shown.get("addr").is_some());
-    let config = serde_json::to_value(&everything.config).unwrap();
+    let configs = everything.map(|loaded| serde_json::to_value(&loaded.config).unwrap());
     schema::visit(&mut |path, key| {
         let read = matches!(key.support, Support::Full) && key.kind.is_scalar();
         if read && !elsewhere.contains(&path) {
             let pointer = format!("/{}", path.replace('.', "/"));
-            assert!(config.pointer(&pointer).is_some(), "{path} has no field");
+            let has = configs
+                .iter()
+                .any(|config| config.pointer(&pointer).is_some());
+            assert!(has, "{path} has no field");
         }
     });
 }

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""What lies in deploy/: manifests and chart are what Kubernetes takes, and as strict as they say.
+
+* Plain YAML, every rendering of the chart and the manifests of the guides pass the schemas of the oldest and the newest Kubernetes
+  that the validator knows and the chart supports.
+* Every pod passes the Pod Security Standard `restricted`.
+* A volume for one node is never asked for by two pods: Recreate, one replica.
+* What the chart must refuse, it refuses, and the validator is seen to refuse something.
+"""
+
+import copy
+import pathlib
+import sys
+
+import helm_python as helm
+import kubernetes_validate
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[2] / "deploy"
+FIXTURES = ROOT.parent / "tests" / "guides" / "fixtures"
+CHART = ROOT / "helm" / "registryd"
+VERSIONS = ["1.25.0", kubernetes_validate.latest_version()]
+
+# The kinds that Kubernetes' own schemas do not know.
+FOREIGN = {"ServiceMonitor"}
+
+USERS = "docker:$2y$05$enG4ZbF26pDVZQ391loSju4qOXc5bPZT81kYqdAGDbdi4o1A4EU5q\n"
+
+# name: (values, kinds that must be there, the strategy)
+RENDERINGS = {
+    "as it is": ({}, {"Deployment", "Service", "ConfigMap", "Secret", "PersistentVolumeClaim"}, "Recreate"),
+    "TLS, users, ingress": (
+        {"tlsSecretName": "tls", "secrets": {"htpasswd": USERS}, "ingress": {"enabled": True, "className": "nginx"}},
+        {"Ingress"}, "Recreate",
+    ),
+    "shared volume": ({"persistence": {"accessMode": "ReadWriteMany"}, "replicaCount": 3}, set(), "RollingUpdate"),
+    "S3": (
+        {"storage": "s3", "s3": {"bucket": "images", "region": "eu-central-1"},
+         "secrets": {"s3": {"accessKey": "key", "secretKey": "secret"}}, "replicaCount": 2,
+         "podDisruptionBudget": {"minAvailable": 1}},
+        {"PodDisruptionBudget"}, "RollingUpdate",
+    ),
+    "metrics, account, node port": (
+        {"metrics": {"enabled": True, "serviceMonitor": {"enabled": True}}, "serviceAccount": {"create": True},
+         "service": {"type": "NodePort", "nodePort": 30500}, "persistence": {"enabled": False}},
+        {"ServiceMonitor", "ServiceAccount"}, "Recreate",
+    ),
+}
+
+# values that must be refused, and a word of the reason
+REFUSED = [
+    ({"imagee": {}}, "imagee"),
+    ({"storage": "nfs"}, "storage"),
+    ({"service": {"port": "5000"}}, "port"),
+    ({"secrets": {"htpasswd": "/auth/htpasswd"}}, "--set-file"),
+    ({"replicaCount": 2}, "ReadWriteMany"),
+    ({"storage": "s3"}, "s3.bucket"),
+    ({"host": "https://registry.lan"}, "host"),
+]
+
+
+def main():
+    problems = []
+    checked = 0
+    for path in sorted(ROOT.glob("kubernetes/*.yaml")):
+        documents = list(yaml.safe_load_all(path.read_text()))
+        checked += len(documents)
+        problems += [f"{path.name}: {problem}" for problem in check(documents)]
+    # What the tutorials apply is what Kubernetes takes, no more: they do as they like with their pods.
+    for path in sorted(FIXTURES.glob("*/manifests.yaml")):
+        documents = list(yaml.safe_load_all(path.read_text()))
+        checked += len(documents)
+        problems += [f"guide {path.parent.name}: {problem}" for problem in valid(documents)]
+    base = ROOT / "kustomize" / "base"
+    resources = yaml.safe_load((base / "kustomization.yaml").read_text())["resources"]
+    problems += [f"kustomize: {name} is missing" for name in resources if not (base / name).is_file()]
+
+    lint = helm.lint(str(CHART), strict=True)
+    problems += [f"helm lint: {message['error']}" for message in lint["messages"] if message["severity"] > 1]
+    problems += [f"helm lint: {error}" for error in lint["errors"]]
+    chart = helm.Chart.load(str(CHART))
+    for name, (values, kinds, strategy) in RENDERINGS.items():
+        rendered = render(chart, values)
+        documents = [document for text in rendered.values() for document in yaml.safe_load_all(text) if document]
+        checked += len(documents)
+        problems += [f"chart, {name}: {problem}" for problem in check(documents)]
+        found = {document["kind"] for document in documents}
+        problems += [f"chart, {name}: no {kind}" for kind in sorted(kinds - found)]
+        deployment = next(document for document in documents if document["kind"] == "Deployment")
+        if deployment["spec"]["strategy"]["type"] != strategy:
+            problems.append(f"chart, {name}: the strategy is not {strategy}")
+    problems += refusals(chart)
+    problems += blindness()
+    compose = yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text())
+    for name, service in compose["services"].items():
+        for key in ("image", "healthcheck", "volumes", "restart"):
+            if key not in service:
+                problems.append(f"compose: {name} has no {key}")
+
+    for problem in problems:
+        print(f"deploy: {problem}")
+    print(f"deploy: {checked} manifests, {len(problems)} problems")
+    return 1 if problems or not checked else 0
+
+
+def render(chart, values):
+    chart.validate_schema(values)
+    return {
+        name: text
+        for name, text in chart.render(values, name="hub", namespace="images").items()
+        if name.endswith(".yaml")
+    }
+
+
+def valid(documents):
+    for document in documents:
+        if document["kind"] not in FOREIGN:
+            for version in VERSIONS:
+                try:
+                    kubernetes_validate.validate(document, version, strict=True)
+                except kubernetes_validate.ValidationError as error:
+                    name = f"{document['kind']} {document['metadata']['name']}"
+                    yield f"{name}: not for Kubernetes {version}: {error.message}"
+
+
+def check(documents):
+    yield from valid(documents)
+    for document in documents:
+        name = f"{document['kind']} {document['metadata']['name']}"
+        if document["kind"] == "Deployment":
+            yield from (f"{name}: {problem}" for problem in restricted(document["spec"]["template"]["spec"]))
+            if document["spec"]["strategy"]["type"] == "Recreate" and document["spec"]["replicas"] != 1:
+                yield f"{name}: several replicas on a volume for one node"
+    claims = {d["metadata"]["name"]: d["spec"]["accessModes"] for d in documents if d["kind"] == "PersistentVolumeClaim"}
+    for document in documents:
+        if document["kind"] == "Deployment" and ["ReadWriteOnce"] in claims.values():
+            if document["spec"]["strategy"]["type"] != "Recreate":
+                yield "a rolling update would wait for ever for the volume of the pod it replaces"
+
+
+def restricted(pod):
+    """The Pod Security Standard `restricted`, as far as a Deployment can break it."""
+    shared = pod.get("securityContext", {})
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.get(key):
+            yield f"{key} is set"
+    for volume in pod.get("volumes", []):
+        if not set(volume) & {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}:
+            yield f"volume {volume['name']} is of a kind that is not allowed"
+    for container in pod["containers"] + pod.get("initContainers", []):
+        own = {**shared, **container.get("securityContext", {})}
+        if own.get("runAsNonRoot") is not True or own.get("runAsUser") == 0:
+            yield "may run as root"
+        if own.get("allowPrivilegeEscalation") is not False:
+            yield "may gain privileges"
+        if own.get("capabilities", {}).get("drop") != ["ALL"] or own.get("capabilities", {}).get("add"):
+            yield "keeps capabilities"
+        if own.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+            yield "has no seccomp profile"
+        if own.get("privileged"):
+            yield "is privileged"
+        if own.get("readOnlyRootFilesystem") is not True:
+            yield "has a writable root file system"
+    if pod.get("enableServiceLinks") is not False:
+        yield "gets the variables of Services"
+
+
+def refusals(chart):
+    for values, reason in REFUSED:
+        try:
+            render(chart, values)
+        except helm.HelmError as error:
+            if reason not in str(error):
+                yield f"the chart refuses {values} for another reason than {reason}: {error}"
+        else:
+            yield f"the chart takes {values}"
+
+
+def blindness():
+    """What is wrong is seen: else all of the above says nothing."""
+    documents = list(yaml.safe_load_all((ROOT / "kubernetes" / "registryd.yaml").read_text()))
+    deployment = next(document for document in documents if document["kind"] == "Deployment")
+    for break_it, what in [
+        (lambda d: d["spec"].update(replica=1), "an unknown field"),
+        (lambda d: d["spec"]["template"]["spec"]["containers"][0].pop("securityContext"), "a pod that may do all"),
+        (lambda d: d["spec"]["template"]["spec"]["containers"][0]["ports"][0].update(containerPort="x"), "a wrong type"),
+    ]:
+        broken = copy.deepcopy(deployment)
+        break_it(broken)
+        if not list(check([broken])):
+            yield f"this check does not see {what}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

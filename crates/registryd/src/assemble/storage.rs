@@ -1,0 +1,119 @@
+//! The store that the configuration names.
+
+use std::sync::Arc;
+
+use oci_core::Registry;
+use oci_core::memory::MemoryStore;
+use oci_core::registry::RegistryBuilder;
+use oci_core::runtime::ThreadPool;
+use oci_storage::filesystem::{Filesystem, Options};
+
+use crate::config::{self, Storage, StorageDriver};
+
+/// The threads that work on the disk.
+pub(crate) fn pool(storage: &Storage) -> ThreadPool {
+    match &storage.driver {
+        // More threads than these only queue in the kernel instead of here.
+        StorageDriver::Filesystem(filesystem) => {
+            ThreadPool::new(filesystem.maxthreads.clamp(1, 32) as usize)
+        }
+        _ => ThreadPool::default(),
+    }
+}
+
+/// The driver by the name that Distribution gives it in metrics and health checks.
+pub(super) fn driver(storage: &Storage) -> &'static str {
+    match &storage.driver {
+        StorageDriver::Filesystem(_) => "filesystem",
+        StorageDriver::InMemory {} => "inmemory",
+        StorageDriver::S3(_) => "s3aws",
+        StorageDriver::Gcs(_) => "gcs",
+        StorageDriver::Azure(_) => "azure",
+        StorageDriver::Sled(_) => "sled",
+    }
+}
+
+/// A registry on the store, and the store's place in words.
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(
+        clippy::unused_async,
+        reason = "only buckets are asked before they are used"
+    )
+)]
+pub(crate) async fn open(
+    storage: &Storage,
+    pool: &ThreadPool,
+) -> anyhow::Result<(RegistryBuilder, String)> {
+    match &storage.driver {
+        StorageDriver::Filesystem(config) => filesystem(config, pool),
+        StorageDriver::InMemory {} => {
+            tracing::warn!("`storage.inmemory`: everything is gone when this process ends");
+            Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
+        }
+        #[cfg(feature = "s3")]
+        StorageDriver::S3(config) => super::bucket::s3(config).await,
+        #[cfg(feature = "gcs")]
+        StorageDriver::Gcs(config) => super::bucket::gcs(config).await,
+        #[cfg(feature = "azure")]
+        StorageDriver::Azure(config) => super::bucket::azure(config).await,
+        #[cfg(feature = "sled")]
+        StorageDriver::Sled(config) => sled(config, pool),
+        #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "sled")))]
+        driver => Err(left_out(driver)),
+    }
+}
+
+/// A driver that was switched off when this binary was built.
+#[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "sled")))]
+fn left_out(driver: &StorageDriver) -> anyhow::Error {
+    let name = match driver {
+        StorageDriver::S3(_) => "s3",
+        StorageDriver::Gcs(_) => "gcs",
+        StorageDriver::Azure(_) => "azure",
+        StorageDriver::Sled(_) => "sled",
+        StorageDriver::Filesystem(_) | StorageDriver::InMemory {} => "filesystem",
+    };
+    anyhow::anyhow!(
+        "`storage.{name}`: this registryd was built without the cargo feature `{name}`: build it \
+         with `--features {name}`"
+    )
+}
+
+fn filesystem(
+    config: &config::Filesystem,
+    pool: &ThreadPool,
+) -> anyhow::Result<(RegistryBuilder, String)> {
+    let root = &config.rootdirectory;
+    let mut options = Options::default();
+    options.pool = Arc::new(pool.clone());
+    let store = Filesystem::open(root, options).map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        let hint = super::hints::denied(root, &error);
+        anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}{hint}")
+    })?;
+    Ok((Registry::builder(store), root.display().to_string()))
+}
+
+#[cfg(feature = "sled")]
+fn sled(config: &config::Sled, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
+    use oci_storage::records::{PoolSpawn, RecordsOptions};
+    use oci_storage::sled::{Sled, SledOptions};
+
+    let mut options = SledOptions::default();
+    options.pool = Arc::new(pool.clone());
+    let store = Sled::open(&config.path, options).map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        anyhow::anyhow!("`storage.sled.path`: {error}{cause}")
+    })?;
+    let mut options = RecordsOptions::default();
+    options.spawn = Arc::new(PoolSpawn::new(Arc::new(ThreadPool::new(4))));
+    Ok((
+        Registry::builder(store.into_records(options)),
+        config.path.display().to_string(),
+    ))
+}

@@ -1,0 +1,95 @@
+{{- define "registryd.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "registryd.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "registryd.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "registryd.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "registryd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "registryd.labels" -}}
+{{ include "registryd.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* Whether somebody has to log in. */}}
+{{- define "registryd.hasUsers" -}}
+{{- if or .Values.secrets.htpasswd .Values.secrets.existingSecret }}true{{ end -}}
+{{- end -}}
+
+{{- define "registryd.usersSecret" -}}
+{{- default (include "registryd.fullname" .) .Values.secrets.existingSecret -}}
+{{- end -}}
+
+{{/* Whether pods may run side by side. */}}
+{{- define "registryd.isShared" -}}
+{{- if or (eq .Values.storage "s3") (eq .Values.persistence.accessMode "ReadWriteMany") }}true{{ end -}}
+{{- end -}}
+
+{{/* config.yml: what the values say, over configData. */}}
+{{- define "registryd.config" -}}
+{{- $config := deepCopy .Values.configData -}}
+{{- $storage := dict -}}
+{{- if eq .Values.storage "s3" -}}
+{{- $s3 := dict "bucket" (required "storage: s3 needs s3.bucket" .Values.s3.bucket) "region" (required "storage: s3 needs s3.region" .Values.s3.region) -}}
+{{- with .Values.s3.regionEndpoint }}{{ $_ := set $s3 "regionendpoint" . }}{{ end -}}
+{{- with .Values.s3.rootdirectory }}{{ $_ := set $s3 "rootdirectory" . }}{{ end -}}
+{{- if not (kindIs "invalid" .Values.s3.encrypt) }}{{ $_ := set $s3 "encrypt" .Values.s3.encrypt }}{{ end -}}
+{{- if not (kindIs "invalid" .Values.s3.secure) }}{{ $_ := set $s3 "secure" .Values.s3.secure }}{{ end -}}
+{{- $_ := set $storage "s3" $s3 -}}
+{{- else -}}
+{{- $_ := set $storage "filesystem" (dict "rootdirectory" "/var/lib/registry") -}}
+{{- end -}}
+{{- $http := dict -}}
+{{- if .Values.tlsSecretName -}}
+{{- $_ := set $http "tls" (dict "certificate" "/etc/ssl/docker/tls.crt" "key" "/etc/ssl/docker/tls.key") -}}
+{{- end -}}
+{{- if .Values.metrics.enabled -}}
+{{- $_ := set $http "debug" (dict "addr" (printf ":%d" (int .Values.metrics.port)) "prometheus" (dict "enabled" true "path" "/metrics")) -}}
+{{- end -}}
+{{- $added := dict "storage" $storage "http" $http -}}
+{{- if include "registryd.hasUsers" . -}}
+{{- $_ := set $added "auth" (dict "htpasswd" (dict "realm" "Registry Realm" "path" "/auth/htpasswd")) -}}
+{{- end -}}
+{{- mustMergeOverwrite $config $added | toYaml -}}
+{{- end -}}
+
+{{/* What would fail later and far away, said now. */}}
+{{- define "registryd.check" -}}
+{{- with .Values.secrets.htpasswd -}}
+{{- if not (contains ":" .) -}}
+{{- fail "secrets.htpasswd is the content of a password file, not its path: use --set-file secrets.htpasswd=FILE" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (gt (int .Values.replicaCount) 1) (not (include "registryd.isShared" .)) -}}
+{{- fail "replicaCount above 1 needs persistence.accessMode=ReadWriteMany or storage=s3: a ReadWriteOnce volume belongs to one node" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The port the registry listens on, from http.addr. */}}
+{{- define "registryd.port" -}}
+{{- regexFind "[0-9]+$" (default ":5000" .Values.configData.http.addr) -}}
+{{- end -}}
+
+{{/* Where clients reach it. */}}
+{{- define "registryd.host" -}}
+{{- if .Values.host -}}
+{{- .Values.host -}}
+{{- else if and .Values.ingress.enabled .Values.ingress.hosts -}}
+{{- first .Values.ingress.hosts -}}
+{{- else -}}
+{{- printf "%s.%s.svc:%d" (include "registryd.fullname" .) .Release.Namespace (int .Values.service.port) -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,79 @@
+//! The static binary.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Architecture;
+use super::elf::StaticProgram;
+
+/// Where cargo puts its output.
+pub(super) fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// Builds registryd with libc inside.
+///
+/// Only the last step of the build differs from `cargo build`, so that everything before it is shared.
+pub(super) fn build(architecture: Architecture, profile: &str) -> Result<StaticProgram> {
+    let (target, native) = (architecture.target(), std::env::consts::ARCH);
+    let cross = !target.starts_with(native);
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(workspace())
+        .args([
+            "rustc",
+            "--quiet",
+            "--locked",
+            "--package",
+            "registryd",
+            "--bin",
+            "registryd",
+        ])
+        .args(["--profile", profile]);
+    let mut output = target_directory();
+    if cross {
+        ensure_cross_tools(target)?;
+        cargo.args(["--target", target]);
+        output.push(target);
+    }
+    cargo.args(["--", "-C", "target-feature=+crt-static"]);
+    let status = cargo.status().context("start cargo")?;
+    ensure!(
+        status.success(),
+        "cargo could not build registryd for {target} ({status})"
+    );
+    // The one profile whose directory has another name.
+    output.push(if profile == "dev" { "debug" } else { profile });
+    StaticProgram::read(&output.join("registryd"), architecture)
+}
+
+/// What another architecture needs, said before cargo fails with less.
+fn ensure_cross_tools(target: &str) -> Result<()> {
+    let gnu = target.replace("-unknown-", "-");
+    let variable = format!(
+        "CARGO_TARGET_{}_LINKER",
+        target.replace('-', "_").to_uppercase()
+    );
+    let compiler = format!("{gnu}-gcc");
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(&compiler).is_file())
+    });
+    let package = gnu.replace('_', "-");
+    ensure!(
+        found,
+        "there is no `{compiler}`: `apt-get install gcc-{package} libc6-dev-arm64-cross`, \
+         `rustup target add {target}`, and set {variable}={compiler}"
+    );
+    ensure!(
+        std::env::var_os(&variable).is_some(),
+        "{variable} is not set: cargo would link with this machine's own linker; set it to `{compiler}`"
+    );
+    Ok(())
+}
+
+fn workspace() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
