@@ -105,10 +105,9 @@ impl Shown {
             return self.metrics(metrics).await;
         }
         match path {
-            "/debug/health" => self.health(),
             "/livez" | "/startupz" => text(StatusCode::OK, "ok\n"),
             "/readyz" if self.health.is_ready().await => text(StatusCode::OK, "ok\n"),
-            "/readyz" => self.health(),
+            "/debug/health" | "/readyz" => self.health(),
             path if path.starts_with("/debug/pprof") || path == "/debug/vars" => text(
                 StatusCode::NOT_FOUND,
                 "Go's profiles and variables do not exist here; for CPU profiles use `perf`\n",

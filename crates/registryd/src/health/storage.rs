@@ -111,11 +111,19 @@ fn ask_disk(root: &Path) -> Result<Space, String> {
     let written = rustix::fs::open(root, flags, Mode::RUSR | Mode::WUSR)
         .and_then(|file| rustix::io::write(&file, b"?"));
     match written {
+        // No room or no leave to write; or a file system without nameless files.
         Ok(_)
-        // No room, or no leave to write.
-        | Err(Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::ACCESS | Errno::PERM)
-        // A file system without nameless files.
-        | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
+        | Err(
+            Errno::NOSPC
+            | Errno::DQUOT
+            | Errno::ROFS
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::OPNOTSUPP
+            | Errno::ISDIR
+            | Errno::NOENT
+            | Errno::INVAL,
+        ) => {}
         Err(error) => return Err(failed("write in", error)),
     }
     Ok(Space {

@@ -295,7 +295,7 @@ impl Metrics {
         }
     }
 
-    /// Everything in the text format of OpenMetrics, which Prometheus reads.
+    /// Everything in the text format of `OpenMetrics`, which Prometheus reads.
     pub(crate) async fn render(
         &self,
         registry: &Registry,

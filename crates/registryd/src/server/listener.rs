@@ -209,10 +209,10 @@ impl fmt::Display for BindError {
                 f.write_str("; another program uses the address: ")?;
                 match &self.addr {
                     ListenAddr::Tcp { port, .. } => {
-                        write!(f, "`ss -ltnp 'sport = :{port}'` names it; ")?
+                        write!(f, "`ss -ltnp 'sport = :{port}'` names it; ")?;
                     }
                     ListenAddr::Unix(path) => {
-                        write!(f, "`ss -lxp src {}` names it; ", path.display())?
+                        write!(f, "`ss -lxp src {}` names it; ", path.display())?;
                     }
                 }
                 write!(f, "stop it, or choose another address with {}", self.key)

@@ -281,8 +281,10 @@ mod tests {
     }
 
     fn written(formatter: LogFormatter, log: impl FnOnce()) -> String {
-        let mut config = Log::default();
-        config.formatter = formatter;
+        let mut config = Log {
+            formatter,
+            ..Log::default()
+        };
         config.fields.insert("service".into(), "registry".into());
         config.fields.insert("level".into(), "mine".into());
         let kept = Kept::default();
