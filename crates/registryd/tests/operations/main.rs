@@ -3,7 +3,9 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::match_wild_err_arm,
+    clippy::unused_self,
     reason = "helpers of tests say what they expect, as tests do"
 )]
 
