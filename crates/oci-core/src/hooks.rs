@@ -1,12 +1,13 @@
 //! Where a host takes part: it may veto an operation before it happens, and hears of it afterwards.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::auth::Identity;
 use crate::digest::Digest;
-use crate::error::RegistryError;
+use crate::error::{RegistryError, StoreError};
 use crate::manifest::Manifest;
 use crate::name::{Reference, RepositoryName, Tag};
 
@@ -47,6 +48,44 @@ pub trait Hooks: Debug + Send + Sync + 'static {
     fn after(&self, identity: &Identity, event: &Event) {
         let _ = (identity, event);
     }
+
+    /// Whether [`store_call`](Self::store_call) wants to be told. Asked once, when the registry is built;
+    /// calls are timed only if so.
+    fn observes_store_calls(&self) -> bool {
+        false
+    }
+
+    /// Told how long a store took to answer, and what went wrong. That something was not found is an
+    /// error here, too. A call whose future was dropped is not told of.
+    fn store_call(&self, call: StoreCall, took: Duration, error: Option<&StoreError>) {
+        let _ = (call, took, error);
+    }
+}
+
+/// A call that a registry makes to one of its stores.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum StoreCall {
+    /// Bytes were appended to an upload. The time includes waiting for the client.
+    AppendUpload,
+    /// An upload was begun.
+    BeginUpload,
+    /// An upload became a blob.
+    CommitUpload,
+    /// A manifest, tag or link to a blob was removed.
+    Delete,
+    /// Repositories, tags or referrers were listed.
+    List,
+    /// A manifest was stored.
+    PutManifest,
+    /// A blob was opened.
+    ReadBlob,
+    /// A manifest was read.
+    ReadManifest,
+    /// A tag was looked up.
+    ResolveTag,
+    /// A blob was looked for.
+    StatBlob,
 }
 
 /// Hooks that do nothing.

@@ -35,7 +35,7 @@ pub use auth::{Access, Action, Authenticator, Authorizer, Decision, Identity};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, DigestError, Hasher, HasherState, HasherStateError};
 pub use error::{BoxError, ErrorCode, ErrorEntry, RegistryError, StoreError};
-pub use hooks::{Event, Hooks, NoHooks, Operation};
+pub use hooks::{Event, Hooks, NoHooks, Operation, StoreCall};
 pub use manifest::{Manifest, ManifestError, ManifestReference, ReferenceKind, Subject};
 pub use media_type::ManifestType;
 pub use name::{NameError, Reference, ReferenceError, RepositoryName, Tag, TagError};

@@ -101,7 +101,7 @@ pub use builder::{BuildError, RegistryServiceBuilder};
 pub use endpoint::{Endpoint, EndpointError};
 pub use layer::{LayeredBody, LayeredFuture, RegistryLayer, WithRegistry};
 pub use range::{ContentRange, ContentRangeError};
-pub use response::RegistryBody;
+pub use response::{ClientOrigin, RegistryBody};
 pub use service::{RegistryService, ResponseFuture};
 
 pub use oci_core;

@@ -111,8 +111,13 @@ impl RegistryService {
         let shared = Arc::clone(&self.shared);
         let (head, body) = request.into_parts();
         let body = RequestBody::new(body);
+        let path = api_path.and_then(|at| head.uri.path().get(at..));
+        let endpoint = path
+            .ok_or(EndpointError::NotFound)
+            .and_then(|path| Endpoint::parse(path, head.uri.query()));
         ResponseFuture {
-            inner: Box::pin(async move { shared.answer(head, body, api_path).await }),
+            kind: endpoint.as_ref().ok().map(Endpoint::kind),
+            inner: Box::pin(async move { shared.answer(head, body, endpoint).await }),
         }
     }
 }
@@ -154,7 +159,15 @@ impl fmt::Debug for RegistryService {
 /// although nobody hears of it; asking again gives the same answer.
 #[must_use = "nothing happens while it is not polled"]
 pub struct ResponseFuture {
+    kind: Option<&'static str>,
     inner: Pin<Box<dyn Future<Output = Response<RegistryBody>> + Send>>,
+}
+
+impl ResponseFuture {
+    /// The [`Endpoint::kind`] that is asked, for metrics; `None` if the path is no endpoint.
+    pub fn endpoint_kind(&self) -> Option<&'static str> {
+        self.kind
+    }
 }
 
 impl Future for ResponseFuture {
@@ -192,12 +205,8 @@ impl Shared {
         &self,
         head: Parts,
         mut body: RequestBody,
-        api_path: Option<usize>,
+        endpoint: Result<Endpoint, EndpointError>,
     ) -> Response<RegistryBody> {
-        let path = api_path.and_then(|at| head.uri.path().get(at..));
-        let endpoint = path
-            .ok_or(EndpointError::NotFound)
-            .and_then(|path| Endpoint::parse(path, head.uri.query()));
         let mut identity = None;
         let result = self
             .respond(&head, &mut body, endpoint.as_ref(), &mut identity)

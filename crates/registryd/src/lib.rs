@@ -7,6 +7,9 @@
 pub mod assemble;
 pub mod cli;
 pub mod config;
+pub mod debug;
+pub mod health;
+pub mod metrics;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

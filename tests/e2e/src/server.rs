@@ -234,7 +234,11 @@ fn configuration(storage: &Path, port: u16, guard: Option<&GuardFiles>) -> Strin
     )
 }
 
-fn registryd() -> Result<PathBuf> {
+/// The binary under test.
+///
+/// # Errors
+/// When it is not built.
+pub fn registryd() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("REGISTRYD_BIN") {
         let path = workspace_directory().join(path);
         ensure!(
@@ -257,7 +261,11 @@ fn registryd() -> Result<PathBuf> {
     }
 }
 
-fn free_port() -> Result<u16> {
+/// A port of the loopback interface that nobody uses now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
     Ok(listener.local_addr()?.port())
 }

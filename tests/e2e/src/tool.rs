@@ -36,6 +36,7 @@ fn package(program: &str) -> &str {
         "nsenter" => "util-linux",
         "mount" | "umount" => "mount",
         "ip" => "iproute2",
+        "nginx" => "nginx-light",
         "sh" => "dash",
         other => other,
     }

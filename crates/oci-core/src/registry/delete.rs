@@ -4,7 +4,7 @@ use super::{Registry, or};
 use crate::auth::Identity;
 use crate::digest::Digest;
 use crate::error::{ErrorCode, RegistryError};
-use crate::hooks::{Event, Operation};
+use crate::hooks::{Event, Operation, StoreCall};
 use crate::name::{Reference, RepositoryName};
 
 impl Registry {
@@ -32,12 +32,8 @@ impl Registry {
             .await?;
         let event = match reference {
             Reference::Digest(digest) => {
-                let tags = self
-                    .inner
-                    .manifests
-                    .delete(repository, digest)
-                    .await
-                    .map_err(unknown)?;
+                let tags = self.inner.manifests.delete(repository, digest);
+                let tags = self.timed(StoreCall::Delete, tags).await.map_err(unknown)?;
                 Event::ManifestDeleted {
                     repository: repository.clone(),
                     digest: *digest,
@@ -45,10 +41,9 @@ impl Registry {
                 }
             }
             Reference::Tag(tag) => {
+                let digest = self.inner.manifests.untag(repository, tag);
                 let digest = self
-                    .inner
-                    .manifests
-                    .untag(repository, tag)
+                    .timed(StoreCall::Delete, digest)
                     .await
                     .map_err(unknown)?;
                 Event::TagDeleted {
@@ -78,6 +73,7 @@ impl Registry {
             .before(identity, &Operation::DeleteBlob { repository, digest })
             .await?;
         let unlinked = self.inner.manifests.unlink_blob(repository, digest);
+        let unlinked = self.timed(StoreCall::Delete, unlinked);
         unlinked.await.map_err(or(ErrorCode::BlobUnknown))?;
         self.emit(
             identity,

@@ -2,11 +2,13 @@
 
 use super::{Registry, or};
 use crate::error::{ErrorCode, RegistryError};
+use crate::hooks::StoreCall;
 use crate::name::{RepositoryName, Tag};
 use crate::store::{Page, PageRequest};
 
 impl Registry {
-    /// A page of tags in byte order, at most [`Limits::page_size`](super::Limits::page_size).
+    /// A page of tags in byte order, at most
+    /// [`Limits::tags_per_page`](super::Limits::tags_per_page).
     ///
     /// # Errors
     /// `NAME_UNKNOWN` for a repository that never had a manifest.
@@ -15,36 +17,35 @@ impl Registry {
         repository: &RepositoryName,
         page: &PageRequest,
     ) -> Result<Page<Tag>, RegistryError> {
-        let page = self.capped(page);
+        let page = capped(page, self.inner.limits.tags_per_page);
+        let tags = self.inner.manifests.tags(repository, &page);
         let tags = self
-            .inner
-            .manifests
-            .tags(repository, &page)
+            .timed(StoreCall::List, tags)
             .await
             .map_err(or(ErrorCode::NameUnknown))?;
         Ok(without_zero(tags, &page))
     }
 
-    /// A page of the repositories that hold a manifest, in byte order.
+    /// A page of the repositories that hold a manifest, in byte order, at most
+    /// [`Limits::repositories_per_page`](super::Limits::repositories_per_page).
     pub async fn repositories(
         &self,
         page: &PageRequest,
     ) -> Result<Page<RepositoryName>, RegistryError> {
-        let page = self.capped(page);
+        let page = capped(page, self.inner.limits.repositories_per_page);
+        let names = self.inner.manifests.repositories(&page);
         let names = self
-            .inner
-            .manifests
-            .repositories(&page)
+            .timed(StoreCall::List, names)
             .await
             .map_err(or(ErrorCode::NameUnknown))?;
         Ok(without_zero(names, &page))
     }
+}
 
-    fn capped(&self, page: &PageRequest) -> PageRequest {
-        PageRequest {
-            limit: page.limit.min(self.inner.limits.page_size),
-            ..page.clone()
-        }
+fn capped(page: &PageRequest, most: usize) -> PageRequest {
+    PageRequest {
+        limit: page.limit.min(most),
+        ..page.clone()
     }
 }
 

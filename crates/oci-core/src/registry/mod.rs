@@ -1,11 +1,11 @@
 //! Every operation of a registry that needs both planes of storage.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::auth::Identity;
 use crate::error::{ErrorCode, RegistryError, StoreError};
-use crate::hooks::{Event, Hooks, NoHooks};
+use crate::hooks::{Event, Hooks, NoHooks, StoreCall};
 use crate::manifest::Manifest;
 use crate::name::RepositoryName;
 use crate::runtime::{BlockingPool, ReadBuffers, ThreadPool};
@@ -124,6 +124,22 @@ impl Registry {
     fn emit(&self, identity: &Identity, event: &Event) {
         self.inner.hooks.after(identity, event);
     }
+
+    /// Waits for a store, and tells the hooks how long that took if they want to know.
+    async fn timed<T>(
+        &self,
+        call: StoreCall,
+        answer: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        if !self.inner.observed {
+            return answer.await;
+        }
+        let begun = Instant::now();
+        let answer = answer.await;
+        let hooks = &self.inner.hooks;
+        hooks.store_call(call, begun.elapsed(), answer.as_ref().err());
+        answer
+    }
 }
 
 /// Options of a [`Registry`].
@@ -182,6 +198,7 @@ impl RegistryBuilder {
         let pool = self.pool.unwrap_or_else(|| Arc::new(ThreadPool::default()));
         Registry {
             inner: Arc::new(Inner {
+                observed: self.hooks.observes_store_calls(),
                 blobs: self.blobs,
                 manifests: self.manifests,
                 hooks: self.hooks,
@@ -210,8 +227,10 @@ pub struct Limits {
     pub uploads: u64,
     /// How many uploads one named principal may have open; 1,000.
     pub uploads_per_principal: u64,
-    /// The most entries on a page of a listing; 1,000.
-    pub page_size: usize,
+    /// The most repositories on a page of the catalog; 1,000.
+    pub repositories_per_page: usize,
+    /// The most tags on a page of tags; 1,000.
+    pub tags_per_page: usize,
 }
 
 impl Default for Limits {
@@ -222,7 +241,8 @@ impl Default for Limits {
             references: 100_000,
             uploads: 10_000,
             uploads_per_principal: 1_000,
-            page_size: 1_000,
+            repositories_per_page: 1_000,
+            tags_per_page: 1_000,
         }
     }
 }
@@ -232,6 +252,8 @@ struct Inner {
     blobs: Arc<dyn BlobStore>,
     manifests: Arc<dyn ManifestStore>,
     hooks: Arc<dyn Hooks>,
+    /// Whether the hooks want to hear of calls to the stores.
+    observed: bool,
     pool: Arc<dyn BlockingPool>,
     read_buffers: ReadBuffers,
     limits: Limits,

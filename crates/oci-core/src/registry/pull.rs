@@ -4,7 +4,7 @@ use super::{Registry, or};
 use crate::auth::Identity;
 use crate::digest::Digest;
 use crate::error::{ErrorCode, RegistryError, StoreError};
-use crate::hooks::Event;
+use crate::hooks::{Event, StoreCall};
 use crate::manifest::{ManifestReference, ReferenceKind};
 use crate::name::{Reference, RepositoryName};
 use crate::store::{BlobMeta, BlobRead, ReadRange, StoredManifest};
@@ -33,7 +33,11 @@ impl Registry {
     ) -> Result<BlobMeta, RegistryError> {
         let unknown = or(ErrorCode::BlobUnknown);
         self.check_visible(repository, digest).await?;
-        let meta = self.inner.blobs.stat(digest).await.map_err(&unknown)?;
+        let meta = self.inner.blobs.stat(digest);
+        let meta = self
+            .timed(StoreCall::StatBlob, meta)
+            .await
+            .map_err(&unknown)?;
         if intent == Intent::Push {
             let blob = ManifestReference::new(ReferenceKind::Blob, *digest, meta.size);
             match self.inner.blobs.claim(repository, &[blob]).await {
@@ -57,9 +61,8 @@ impl Registry {
         range: ReadRange,
     ) -> Result<BlobRead, RegistryError> {
         self.check_visible(repository, digest).await?;
-        self.inner
-            .blobs
-            .read(digest, range)
+        let read = self.inner.blobs.read(digest, range);
+        self.timed(StoreCall::ReadBlob, read)
             .await
             .map_err(or(ErrorCode::BlobUnknown))
     }
@@ -77,17 +80,16 @@ impl Registry {
         let unknown = or(ErrorCode::ManifestUnknown);
         let digest = match reference {
             Reference::Digest(digest) => *digest,
-            Reference::Tag(tag) => self
-                .inner
-                .manifests
-                .resolve(repository, tag)
-                .await
-                .map_err(&unknown)?,
+            Reference::Tag(tag) => {
+                let resolved = self.inner.manifests.resolve(repository, tag);
+                self.timed(StoreCall::ResolveTag, resolved)
+                    .await
+                    .map_err(&unknown)?
+            }
         };
+        let manifest = self.inner.manifests.read(repository, &digest);
         let manifest = self
-            .inner
-            .manifests
-            .read(repository, &digest)
+            .timed(StoreCall::ReadManifest, manifest)
             .await
             .map_err(unknown)?;
         self.emit(

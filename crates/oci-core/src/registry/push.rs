@@ -9,7 +9,7 @@ use super::{Registry, or};
 use crate::auth::Identity;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorCode, RegistryError, StoreError};
-use crate::hooks::{Event, Operation};
+use crate::hooks::{Event, Operation, StoreCall};
 use crate::manifest::{Manifest, ManifestReference, ReferenceKind};
 use crate::name::{Reference, RepositoryName, Tag};
 use crate::store::{PutManifest, TagPrecondition, TagWrite};
@@ -115,7 +115,9 @@ impl Registry {
         };
         let unknown = or(ErrorCode::ManifestUnknown);
         if self.inner.manifests.checks_references() {
-            self.inner.manifests.put(put).await.map_err(unknown)?;
+            let put = self.inner.manifests.put(put);
+            let put = self.timed(StoreCall::PutManifest, put);
+            put.await.map_err(unknown)?;
         } else {
             let blobs = self.visible_blobs(repository, &references).await?;
             // Held until the manifest is visible: from then on it is itself what keeps the blobs.
@@ -125,7 +127,9 @@ impl Registry {
                 .claim(repository, &blobs)
                 .await
                 .map_err(&unknown)?;
-            self.inner.manifests.put(put).await.map_err(unknown)?;
+            let put = self.inner.manifests.put(put);
+            let put = self.timed(StoreCall::PutManifest, put);
+            put.await.map_err(unknown)?;
             drop(claim);
         }
 

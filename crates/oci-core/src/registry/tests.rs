@@ -502,7 +502,8 @@ fn pages_are_capped_and_an_empty_page_ends_a_listing() {
     block_on(async {
         let registry = Registry::builder(MemoryStore::new())
             .limits(Limits {
-                page_size: 2,
+                repositories_per_page: 3,
+                tags_per_page: 2,
                 ..Limits::default()
             })
             .build();

@@ -8,7 +8,7 @@ use super::{RETRY_AFTER, Registry, or, scope};
 use crate::auth::Identity;
 use crate::digest::Digest;
 use crate::error::{ErrorCode, RegistryError, StoreError};
-use crate::hooks::{Event, Operation};
+use crate::hooks::{Event, Operation, StoreCall};
 use crate::manifest::{ManifestReference, ReferenceKind};
 use crate::name::RepositoryName;
 use crate::store::{
@@ -81,7 +81,8 @@ impl Registry {
         let unknown = or(ErrorCode::BlobUploadUnknown);
         self.check_writable()?;
         let mut upload = self.open_upload(identity, repository, id, start).await?;
-        let appended = upload.append(content, AppendMode::Progressive).await;
+        let appended = upload.append(content, AppendMode::Progressive);
+        let appended = self.timed(StoreCall::AppendUpload, appended).await;
         if matches!(appended, Ok(_) | Err(StoreError::Body(_))) {
             let offset = upload.checkpoint().await.map_err(&unknown)?;
             appended.map_err(|error| unknown(error).with_upload_offset(offset))?;
@@ -121,8 +122,8 @@ impl Registry {
         };
         let before = upload.offset();
         let kept = |error| or(ErrorCode::BlobUploadUnknown)(error).with_upload_offset(before);
-        upload
-            .append(content, AppendMode::Atomic)
+        let appended = upload.append(content, AppendMode::Atomic);
+        self.timed(StoreCall::AppendUpload, appended)
             .await
             .map_err(kept)?;
         self.commit(identity, repository, digest, upload)
@@ -144,8 +145,8 @@ impl Registry {
         let mut upload = self
             .new_upload(identity, repository, &UploadOptions::expecting(*digest))
             .await?;
-        upload
-            .append(content, AppendMode::Atomic)
+        let appended = upload.append(content, AppendMode::Atomic);
+        self.timed(StoreCall::AppendUpload, appended)
             .await
             .map_err(or(ErrorCode::BlobUploadUnknown))?;
         self.commit(identity, repository, digest, upload).await
@@ -282,6 +283,7 @@ impl Registry {
             }
         }
         let begun = self.inner.blobs.begin_upload(&scope, options);
+        let begun = self.timed(StoreCall::BeginUpload, begun);
         begun.await.map_err(or(ErrorCode::BlobUploadUnknown))
     }
 
@@ -322,7 +324,11 @@ impl Registry {
         };
         self.inner.hooks.before(identity, &operation).await?;
         let unknown = or(ErrorCode::BlobUploadUnknown);
-        let committed = upload.commit(digest, repository).await.map_err(&unknown)?;
+        let committed = upload.commit(digest, repository);
+        let committed = self
+            .timed(StoreCall::CommitUpload, committed)
+            .await
+            .map_err(&unknown)?;
         if !committed.linked {
             self.inner
                 .manifests

@@ -12,7 +12,7 @@ use crate::response::{Failure, Reply};
 /// Names that the caller may not pull are left out, and never stand in the link either. So a page may
 /// be short, and while there is nothing to show the search goes on.
 pub(super) async fn list(x: &Exchange<'_>, query: &PageQuery) -> Result<Reply, Failure> {
-    let size = x.registry.limits().page_size;
+    let size = x.registry.limits().repositories_per_page;
     let mut request = pagination::request(query, size);
     let wanted = request.limit;
     let everything = wanted == 0 || x.caller.may_pull_everything().await?;

@@ -7,7 +7,7 @@ use oci_core::registry::PushManifest;
 use oci_core::store::TagPrecondition;
 use oci_core::{Digest, ErrorCode, Reference, RegistryError, RepositoryName, StoreError, Tag};
 
-use super::Exchange;
+use super::{Exchange, nearest};
 use crate::conditions::{self, WriteCondition};
 use crate::endpoint::Endpoint;
 use crate::request::RequestBody;
@@ -20,10 +20,15 @@ pub(super) async fn get(
     repository: &RepositoryName,
     reference: &Reference,
 ) -> Result<Reply, Failure> {
-    let manifest = x
-        .registry
-        .manifest(x.identity(), repository, reference)
-        .await?;
+    let found = x.registry.manifest(x.identity(), repository, reference);
+    let manifest = match found.await {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            return Err(nearest::hinted(x, repository, reference, error)
+                .await
+                .into());
+        }
+    };
     let cache = match reference {
         Reference::Digest(_) => Cache::Immutable,
         Reference::Tag(_) => Cache::Revalidate,

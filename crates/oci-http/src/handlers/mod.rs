@@ -14,6 +14,7 @@ mod blobs;
 mod catalog;
 mod extensions;
 mod manifests;
+mod nearest;
 mod referrers;
 mod tags;
 mod uploads;

@@ -13,7 +13,7 @@ pub(super) async fn list(
     repository: &RepositoryName,
     query: &PageQuery,
 ) -> Result<Reply, Failure> {
-    let size = x.registry.limits().page_size;
+    let size = x.registry.limits().tags_per_page;
     let page = pagination::request(query, size);
     let tags = x.registry.tags(repository, &page).await?;
     let names: Vec<&str> = tags.items.iter().map(AsRef::as_ref).collect();

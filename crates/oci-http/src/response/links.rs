@@ -2,6 +2,7 @@
 
 use http::header::HOST;
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 
 use crate::endpoint::Endpoint;
@@ -26,15 +27,35 @@ pub(crate) enum Origin {
     Requested(&'static str),
 }
 
+/// The scheme and host that a client used, where a trusted proxy has told the server that they are others
+/// than the request itself shows.
+///
+/// A server puts it into the extensions of a request. It counts for
+/// [`absolute_urls_by_host`](crate::RegistryServiceBuilder::absolute_urls_by_host) only.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ClientOrigin {
+    /// `http` or `https`, if it is known.
+    pub scheme: Option<&'static str>,
+    /// Host and port, if they are known.
+    pub authority: Option<Authority>,
+}
+
 impl Links {
     /// The links of responses to one request.
     pub(crate) fn for_request(&self, request: &Parts) -> Self {
         let origin = match &self.origin {
-            Origin::Requested(scheme) => host(&request.headers)
-                .or_else(|| request.uri.authority().map(ToString::to_string))
-                .map_or(Origin::None, |host| {
-                    Origin::Fixed(format!("{scheme}://{host}"))
-                }),
+            Origin::Requested(scheme) => {
+                // What the server knows of the proxies before it, which clients cannot reach.
+                let told = request.extensions.get::<ClientOrigin>();
+                let scheme = told.and_then(|told| told.scheme).unwrap_or(scheme);
+                told.and_then(|told| told.authority.as_ref().map(ToString::to_string))
+                    .or_else(|| host(&request.headers))
+                    .or_else(|| request.uri.authority().map(ToString::to_string))
+                    .map_or(Origin::None, |host| {
+                        Origin::Fixed(format!("{scheme}://{host}"))
+                    })
+            }
             other => other.clone(),
         };
         Self {
@@ -63,6 +84,6 @@ impl Links {
 /// The `Host` header, if it is one that can stand in a URL.
 fn host(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(HOST)?.to_str().ok()?;
-    host.parse::<http::uri::Authority>().ok()?;
+    host.parse::<Authority>().ok()?;
     Some(host.to_owned())
 }

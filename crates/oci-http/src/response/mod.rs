@@ -21,6 +21,7 @@ mod links;
 
 pub use body::RegistryBody;
 pub(crate) use error::Failure;
+pub use links::ClientOrigin;
 pub(crate) use links::{Links, Origin};
 
 /// A response that is being put together.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use oci_auth::htpasswd::{HtpasswdAuthenticator, HtpasswdOptions, PasswordHash, UserName, line};
 
+use super::hints;
 use crate::config::Htpasswd;
 
 /// Opens the password file of the configuration.
@@ -41,7 +42,11 @@ fn open_blocking(config: &Htpasswd) -> anyhow::Result<HtpasswdAuthenticator> {
             );
             Ok(HtpasswdAuthenticator::open(&config.path, options())?)
         }
-        opened => opened.context("`auth.htpasswd.path`"),
+        opened => opened.map_err(|error| {
+            let hint = hints::denied(&config.path, &error);
+            let error = anyhow::Error::from(error);
+            anyhow::anyhow!("`auth.htpasswd.path`: {error:#}{hint}")
+        }),
     }
 }
 
@@ -66,7 +71,7 @@ fn create(path: &Path) -> anyhow::Result<PathBuf> {
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let failed = || {
         format!(
-            "cannot make the password file {}; make one with `htpasswd -Bbn USER PASSWORD`, or point `auth.htpasswd.path` at it",
+            "`auth.htpasswd.path`: cannot make the password file {}; make one with `htpasswd -Bbn USER PASSWORD`, or point `auth.htpasswd.path` at it",
             path.display()
         )
     };

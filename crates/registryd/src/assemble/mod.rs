@@ -13,15 +13,20 @@ use oci_core::registry::{Limits as RegistryLimits, RegistryBuilder};
 use oci_core::runtime::ThreadPool;
 use oci_http::RegistryService;
 
-use crate::config::{Auth, Config};
-use crate::server::Limits;
-use crate::server::app::App;
+use crate::config::{Auth, Config, StorageDriver};
+use crate::debug::Shown;
+use crate::health::{Health, StorageProbe};
+use crate::metrics::{self, Metrics};
+use crate::server::app::{App, AppOptions};
+use crate::server::{Limits, TrustedProxies};
 use crate::tls;
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod bucket;
 mod collect;
+mod hints;
 mod htpasswd;
+mod policy;
 pub(crate) mod storage;
 
 pub(crate) use collect::brake;
@@ -41,6 +46,10 @@ pub struct Assembled {
     pub maintenance: Background,
     /// Where content is kept, in words.
     pub storage: String,
+    /// The checks, to be run.
+    pub health: Arc<Health>,
+    /// What the listener for operators shows.
+    pub debug: Shown,
 }
 
 impl fmt::Debug for Assembled {
@@ -59,13 +68,27 @@ impl fmt::Debug for Assembled {
 pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
     let pool = storage::pool(&config.storage);
     let (builder, storage) = storage::open(&config.storage, &pool).await?;
+    let driver = storage::driver(&config.storage);
+    let root = match &config.storage.driver {
+        StorageDriver::Filesystem(filesystem) => Some(&filesystem.rootdirectory),
+        _ => None,
+    };
+    let prometheus = &config.http.debug.prometheus;
+    let counted = prometheus.enabled.then(|| Arc::new(Metrics::new(driver)));
     let registry = switches(builder, config)
         .pool(Arc::new(pool.clone()))
+        .hooks(policy::Policy::new(config, counted.clone())?)
         .build();
     let maintenance = both(
         maintenance(&registry, config),
         collect::background(&registry, config),
     );
+    let probe = StorageProbe::new(registry.clone(), root.cloned());
+    let health = Arc::new(Health::new(&config.health, driver, probe));
+    let mut debug = Shown::new(Arc::clone(&health), registry.clone());
+    debug.metrics = counted
+        .clone()
+        .map(|metrics| (metrics, prometheus.path.clone()));
 
     let mut service = RegistryService::builder(registry);
     service = match &config.auth {
@@ -91,6 +114,10 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         .build()
         .context("`http.prefix` or `http.host`")?;
 
+    if let Some(tls) = &http.tls {
+        let certificate = tls.certificate.clone();
+        debug.certificates = Arc::new(move || metrics::certificates(&[&certificate]));
+    }
     let limits = Limits {
         http2: !http.http2.disabled,
         drain: http.draintimeout.unwrap_or(Limits::default().drain),
@@ -101,7 +128,12 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         .as_ref()
         .map(|tls| tls::server_config(tls, limits.http2))
         .transpose()?;
-    let app = App::new(service, headers(config)?, !config.log.accesslog.disabled);
+    let mut options = AppOptions::new(Arc::clone(&health));
+    options.headers = headers(config)?;
+    options.access_log = !config.log.accesslog.disabled;
+    options.metrics = counted;
+    options.proxies = TrustedProxies::new(http.trustedproxies.clone());
+    let app = App::new(service, options);
     Ok(Assembled {
         app,
         limits,
@@ -109,6 +141,8 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         pool,
         maintenance,
         storage,
+        health,
+        debug,
     })
 }
 
@@ -122,11 +156,12 @@ fn switches(mut builder: RegistryBuilder, config: &Config) -> RegistryBuilder {
         builder = builder.read_only("it is so because of `storage.maintenance.readonly.enabled`");
     }
     let mut limits = RegistryLimits::default();
-    // One bound for both listings: the smaller of what was asked for.
-    let asked = [config.catalog.maxentries, config.tags.maxtags]
-        .into_iter()
-        .filter_map(|n| usize::try_from(n).ok());
-    limits.page_size = asked.filter(|n| *n > 0).min().unwrap_or(limits.page_size);
+    // Zero stands for the default.
+    let most = |n: u32, default: usize| {
+        usize::try_from(n).map_or(default, |n| if n == 0 { default } else { n })
+    };
+    limits.repositories_per_page = most(config.catalog.maxentries, limits.repositories_per_page);
+    limits.tags_per_page = most(config.tags.maxtags, limits.tags_per_page);
     builder.limits(limits)
 }
 

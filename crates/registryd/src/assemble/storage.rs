@@ -22,6 +22,18 @@ pub(crate) fn pool(storage: &Storage) -> ThreadPool {
     }
 }
 
+/// The driver by the name that Distribution gives it in metrics and health checks.
+pub(super) fn driver(storage: &Storage) -> &'static str {
+    match &storage.driver {
+        StorageDriver::Filesystem(_) => "filesystem",
+        StorageDriver::InMemory {} => "inmemory",
+        StorageDriver::S3(_) => "s3aws",
+        StorageDriver::Gcs(_) => "gcs",
+        StorageDriver::Azure(_) => "azure",
+        StorageDriver::Sled(_) => "sled",
+    }
+}
+
 /// A registry on the store, and the store's place in words.
 #[cfg_attr(
     not(any(feature = "s3", feature = "gcs", feature = "azure")),
@@ -82,7 +94,8 @@ fn filesystem(
         let cause = std::error::Error::source(&error)
             .map(|cause| format!(": {cause}"))
             .unwrap_or_default();
-        anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}")
+        let hint = super::hints::denied(root, &error);
+        anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}{hint}")
     })?;
     Ok((Registry::builder(store), root.display().to_string()))
 }

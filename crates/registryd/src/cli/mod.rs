@@ -12,6 +12,7 @@ mod entrypoint;
 mod garbage_collect;
 mod healthcheck;
 mod init;
+mod proxy_config;
 mod serve;
 mod storage;
 
@@ -46,6 +47,8 @@ enum Command {
     /// What the container image starts.
     #[command(hide = true)]
     Entrypoint(entrypoint::Entrypoint),
+    /// Print the configuration of a proxy in front of the registry.
+    ProxyConfig(proxy_config::ProxyConfig),
 }
 
 #[derive(Debug, Default, Args)]
@@ -70,6 +73,7 @@ impl Cli {
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Init(arguments) => init::run(&arguments),
             Command::Entrypoint(arguments) => entrypoint::run(arguments),
+            Command::ProxyConfig(arguments) => Ok(proxy_config::run(&arguments)),
         };
         match outcome {
             Ok(code) => code,

@@ -7,6 +7,7 @@ use anyhow::Context;
 use super::Serve;
 use crate::assemble;
 use crate::config::{Loader, Severity};
+use crate::debug;
 use crate::server::{self, Listener, Signals};
 use crate::telemetry;
 
@@ -31,11 +32,12 @@ pub(super) fn run(arguments: Serve) -> anyhow::Result<ExitCode> {
         }
     }
     raise_open_files();
+    let inherited = server::inherited().context("the socket that was handed over")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(serve(loaded.config))
+    runtime.block_on(serve(loaded.config, inherited))
 }
 
 /// Many systems begin with 1,024 open files, which programs that handle more may raise by themselves.
@@ -48,11 +50,29 @@ fn raise_open_files() {
     }
 }
 
-async fn serve(config: crate::config::Config) -> anyhow::Result<ExitCode> {
+async fn serve(
+    config: crate::config::Config,
+    inherited: Option<server::Inherited>,
+) -> anyhow::Result<ExitCode> {
     let signals = Signals::install().context("cannot take over SIGTERM and SIGINT")?;
     // Everything that can be wrong is found before the port opens.
     let assembled = assemble::assemble(&config).await?;
-    let listener = server::bind(&config.http.addr).await?;
+    let listener = match inherited {
+        Some(inherited) => {
+            tracing::info!(addr = %config.http.addr, "a socket was handed over: `http.addr` is not used");
+            inherited
+                .listener()
+                .context("the socket that was handed over")?
+        }
+        None => server::bind(&config.http.addr, "`http.addr` or REGISTRY_HTTP_ADDR").await?,
+    };
+    let operators = match &config.http.debug.addr {
+        Some(addr) => {
+            let key = "`http.debug.addr` or REGISTRY_HTTP_DEBUG_ADDR";
+            Some(server::bind(addr, key).await?)
+        }
+        None => None,
+    };
     // The words that people and test tools wait for with registry:2.
     tracing::info!(
         "listening on {}{}",
@@ -60,7 +80,17 @@ async fn serve(config: crate::config::Config) -> anyhow::Result<ExitCode> {
         if assembled.tls.is_some() { ", tls" } else { "" }
     );
     banner(&listener, &assembled);
-    let maintenance = tokio::spawn(assembled.maintenance);
+    if let Some(operators) = &operators {
+        tracing::info!("debug server listening {}", operators.address());
+    }
+    let mut background = tokio::task::JoinSet::new();
+    background.spawn(assembled.maintenance);
+    background.spawn(assembled.health.run());
+    if let Some(operators) = operators {
+        background.spawn(debug::serve(operators, assembled.debug));
+    }
+    // Failing means that nobody asked to be told.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let drained = server::run(
         listener,
         assembled.app,
@@ -69,7 +99,7 @@ async fn serve(config: crate::config::Config) -> anyhow::Result<ExitCode> {
         signals,
     )
     .await;
-    maintenance.abort();
+    background.abort_all();
     // Writes of requests that were cut off still run: what they received is kept for a resume.
     assembled.pool.wait_idle(std::time::Duration::from_secs(5));
     tracing::info!("stopped");

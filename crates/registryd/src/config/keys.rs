@@ -1,6 +1,10 @@
 //! Every key of Distribution's configuration schema 0.1, those of 2.8 and 3.x alike.
 
+use std::net::IpAddr;
+
 use http::{HeaderName, Uri};
+use ipnet::IpNet;
+use regex::Regex;
 
 use super::{
     addr::ListenAddr,
@@ -39,9 +43,7 @@ pub(super) static ROOT: &[Key] = &[
         .ignored("nothing is kept in Redis")
         .instead("remove `redis`: the store needs no cache before it"),
     Key::new("validation", Kind::Section(VALIDATION)),
-    Key::new("policy", Kind::Opaque)
-        .ignored("repositories of every class of content are accepted")
-        .instead("remove `policy`, and let only those push who push what is wanted"),
+    Key::new("policy", Kind::Section(POLICY)),
     Key::new("compatibility", Kind::Opaque)
         .ignored("Docker image manifests of schema version 1 are not accepted")
         .instead("remove `compatibility`, and push with Docker 1.10 or later"),
@@ -186,6 +188,8 @@ static HTTP: &[Key] = &[
     Key::new("secret", Kind::Text)
         .no_effect("upload sessions are kept on the server and need no signature"),
     Key::new("relativeurls", Kind::Bool),
+    // Not of Distribution, which believes whoever sends `X-Forwarded-For`.
+    Key::new("trustedproxies", Kind::List(&Kind::Form(network))),
     Key::new("draintimeout", Kind::Duration),
     Key::new("headers", HEADERS),
     Key::new("tls", Kind::Section(TLS)),
@@ -198,8 +202,14 @@ static HTTP: &[Key] = &[
     Key::new(
         "debug",
         Kind::Section(&[
-            Key::new("addr", Kind::Form(listen)).ignored("there is no second listener"),
-            Key::new("prometheus", Kind::Opaque).ignored("metrics are not served there"),
+            Key::new("addr", Kind::Form(listen)),
+            Key::new(
+                "prometheus",
+                Kind::Section(&[
+                    Key::new("enabled", Kind::Bool),
+                    Key::new("path", Kind::Form(metrics_path)),
+                ]),
+            ),
         ]),
     ),
 ];
@@ -225,9 +235,6 @@ static TLS: &[Key] = &[
         .refused("no certificate would be requested, and everything be served in plain text"),
 ];
 
-const OTHER_CHECK: &str =
-    "no checks run in the background: trouble with the store shows in the requests it concerns";
-
 static HEALTH: &[Key] = &[
     Key::new(
         "storagedriver",
@@ -236,8 +243,7 @@ static HEALTH: &[Key] = &[
             Key::new("interval", Kind::Duration),
             Key::new("threshold", COUNT),
         ]),
-    )
-    .no_effect(OTHER_CHECK),
+    ),
     Key::new(
         "file",
         Kind::List(&Kind::Section(&[
@@ -245,8 +251,7 @@ static HEALTH: &[Key] = &[
             Key::new("interval", Kind::Duration),
         ])),
     )
-    .go("FILECHECKERS")
-    .ignored(OTHER_CHECK),
+    .go("FILECHECKERS"),
     Key::new(
         "http",
         Kind::List(&Kind::Section(&[
@@ -264,8 +269,7 @@ static HEALTH: &[Key] = &[
             Key::new("threshold", COUNT),
         ])),
     )
-    .go("HTTPCHECKERS")
-    .ignored(OTHER_CHECK),
+    .go("HTTPCHECKERS"),
     Key::new(
         "tcp",
         Kind::List(&Kind::Section(&[
@@ -275,8 +279,7 @@ static HEALTH: &[Key] = &[
             Key::new("threshold", COUNT),
         ])),
     )
-    .go("TCPCHECKERS")
-    .ignored(OTHER_CHECK),
+    .go("TCPCHECKERS"),
 ];
 
 static CATALOG: &[Key] = &[Key::new("maxentries", ANY_INT)];
@@ -310,10 +313,73 @@ static NOTIFICATIONS: &[Key] = &[
 
 static VALIDATION: &[Key] = &[
     Key::new("enabled", Kind::Opaque).no_effect("manifests are always validated"),
-    Key::new("disabled", Kind::Opaque).ignored("manifests are always validated"),
-    Key::new("manifests", Kind::Opaque)
-        .ignored("the URLs and platforms in manifests are not restricted"),
+    Key::new("disabled", Kind::Bool),
+    Key::new(
+        "manifests",
+        Kind::Section(&[
+            Key::new(
+                "urls",
+                Kind::Section(&[
+                    Key::new("allow", Kind::List(&Kind::Form(pattern))),
+                    Key::new("deny", Kind::List(&Kind::Form(pattern))),
+                ]),
+            ),
+            Key::new("indexes", Kind::Opaque).ignored(
+                "an index is accepted when all its manifests are there, whatever their platform",
+            )
+            .instead("remove `validation.manifests.indexes`, and push every manifest of an index"),
+        ]),
+    ),
 ];
+
+static POLICY: &[Key] = &[Key::new(
+    "repository",
+    Kind::Section(&[Key::new("classes", Kind::List(&Kind::Text))]),
+)];
+
+/// An item of `http.trustedproxies`: a network, or one address.
+fn network(text: &str) -> Result<String, Misfit> {
+    let address = |text: &str| {
+        text.parse()
+            .ok()
+            .map(|address: IpAddr| IpNet::from(address))
+    };
+    let network = text.parse().ok().or_else(|| address(text));
+    network
+        .map(|net: IpNet| net.trunc().to_string())
+        .ok_or_else(|| Misfit {
+            why: "it is neither an IP address nor a network".to_owned(),
+            fix: "write it as `10.0.0.0/8` or `192.168.1.5`".to_owned(),
+        })
+}
+
+/// `http.debug.prometheus.path`
+fn metrics_path(text: &str) -> Result<String, Misfit> {
+    if text.starts_with('/') && text.parse::<Uri>().is_ok() && !text.contains('?') {
+        return Ok(text.to_owned());
+    }
+    Err(Misfit {
+        why: "it is not a path".to_owned(),
+        fix: "write it as `/metrics`".to_owned(),
+    })
+}
+
+/// An item of `validation.manifests.urls`: a regular expression.
+fn pattern(text: &str) -> Result<String, Misfit> {
+    match Regex::new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => {
+            // Its last line says what is wrong; those before show where, for a terminal.
+            let error = error.to_string();
+            let why = error.lines().last().unwrap_or_default();
+            let why = why.trim_start_matches("error: ");
+            Err(Misfit {
+                why: format!("it is not a regular expression: {why}"),
+                fix: "write one as in `^https://example\\.com/`".to_owned(),
+            })
+        }
+    }
+}
 
 /// `http.host`: only scheme and authority are used.
 fn host(text: &str) -> Result<String, Misfit> {

@@ -58,8 +58,9 @@ pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Gc, Health,
     HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, Log, LogFormatter,
-    LogLevel, Maintenance, ReadOnly, Redirect, Secret, Sled, Storage, StorageDriver, TagLookup,
-    Tags, Tls, TlsVersion, UploadPurging,
+    LogLevel, Maintenance, Policy, PolicyRepository, Prometheus, ReadOnly, Redirect, Secret, Sled,
+    Storage, StorageDriver, TagLookup, Tags, Tls, TlsVersion, UploadPurging, Validation,
+    ValidationManifests, ValidationUrls,
 };
 pub use show::Show;
 pub use source::{Position, Source, Sources};

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
@@ -48,6 +49,12 @@ pub struct Config {
     /// Limits of the tag listing.
     #[serde(default)]
     pub tags: Tags,
+    /// Which URLs manifests may send clients to.
+    #[serde(default)]
+    pub validation: Validation,
+    /// Which kinds of content are accepted.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 fn schema_version() -> String {
@@ -76,6 +83,11 @@ impl Default for Config {
             health: Health::default(),
             catalog: Catalog::default(),
             tags: Tags::default(),
+            validation: Validation {
+                disabled: true,
+                ..Validation::default()
+            },
+            policy: Policy::default(),
         }
     }
 }
@@ -389,6 +401,8 @@ pub struct Http {
     pub secret: Option<Secret>,
     /// Whether `Location` headers are relative; `None` where it was not written.
     pub relativeurls: Option<bool>,
+    /// The proxies whose `X-Forwarded-*` headers are believed; nobody's by default.
+    pub trustedproxies: Vec<IpNet>,
     /// How long requests in flight may take to end when the process is told to stop; `None` where
     /// it was not written.
     #[serde(with = "duration::optional")]
@@ -414,6 +428,7 @@ impl Default for Http {
             prefix: "/".to_owned(),
             secret: None,
             relativeurls: None,
+            trustedproxies: Vec::new(),
             draintimeout: None,
             headers: BTreeMap::new(),
             tls: None,
@@ -487,6 +502,28 @@ pub struct Http2 {
 pub struct Debug {
     /// What to listen on; no listener without.
     pub addr: Option<ListenAddr>,
+    /// Metrics on that listener.
+    pub prometheus: Prometheus,
+}
+
+/// `http.debug.prometheus`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Prometheus {
+    /// Whether metrics are collected and served.
+    pub enabled: bool,
+    /// Where.
+    pub path: String,
+}
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            path: "/metrics".to_owned(),
+        }
+    }
 }
 
 /// `health`
@@ -616,6 +653,55 @@ impl Default for Tags {
     fn default() -> Self {
         Self { maxtags: 1000 }
     }
+}
+
+/// `validation`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Validation {
+    /// Whether the URLs in manifests are left unchecked. So it is without a configuration file.
+    pub disabled: bool,
+    /// What is checked of manifests.
+    pub manifests: ValidationManifests,
+}
+
+/// `validation.manifests`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ValidationManifests {
+    /// Where clients may be sent for content that the registry does not hold.
+    pub urls: ValidationUrls,
+}
+
+/// `validation.manifests.urls`: regular expressions. With neither list, no URL is accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ValidationUrls {
+    /// A URL has to match one of these, if there are any.
+    pub allow: Vec<String>,
+    /// A URL must match none of these.
+    pub deny: Vec<String>,
+}
+
+/// `policy`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Policy {
+    /// What repositories may hold.
+    pub repository: PolicyRepository,
+}
+
+/// `policy.repository`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct PolicyRepository {
+    /// The classes of images that are accepted, `image` and `plugin`; all content if empty.
+    pub classes: Vec<String>,
 }
 
 /// A value that is never shown: neither `Debug` nor `Serialize` write it.

@@ -35,6 +35,7 @@ pub(super) fn apply(checked: &mut Checked, file: Option<&Source>, diagnostics: &
     rules.headers();
     rules.tls();
     rules.page_sizes();
+    rules.metrics();
 }
 
 struct Rules<'a> {
@@ -84,6 +85,10 @@ impl Rules<'_> {
                 self.set("storage.delete", Json::Object(Map::new()));
             }
             self.default("storage.delete", "enabled", true.into());
+            if self.get("validation").is_none() {
+                self.set("validation", Json::Object(Map::new()));
+            }
+            self.default("validation", "disabled", true.into());
         }
         let threads = self.get("storage.filesystem.maxthreads");
         if let Some(threads) = threads.and_then(Json::as_i64).filter(|n| *n < FLOOR) {
@@ -405,6 +410,24 @@ impl Rules<'_> {
                 .fix("set `http.tls.clientcas` to the files of the authorities, or remove it"),
             );
         }
+    }
+
+    /// Metrics need a listener.
+    fn metrics(&mut self) {
+        const ENABLED: &str = "http.debug.prometheus.enabled";
+        let enabled = self.get(ENABLED).and_then(Json::as_bool) == Some(true);
+        if !enabled || self.wrote("http.debug.addr") {
+            return;
+        }
+        let source = self.source(ENABLED);
+        self.diagnostics.push(
+            Diagnostic::warning(
+                "`http.debug.prometheus.enabled` is true but `http.debug.addr` is not set",
+                source,
+            )
+            .why("metrics are served on that listener only")
+            .fix("set `http.debug.addr`, as in `127.0.0.1:5001`"),
+        );
     }
 
     fn page_sizes(&mut self) {

@@ -12,13 +12,14 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lo
 
 use crate::config::ListenAddr;
 
-/// Binds the address of the configuration.
+/// Binds an address of the configuration. `key` names the key and the variable that it comes from.
 ///
 /// # Errors
 /// If it cannot be bound, with what to do about it.
-pub async fn bind(addr: &ListenAddr) -> Result<Listener, BindError> {
+pub async fn bind(addr: &ListenAddr, key: &'static str) -> Result<Listener, BindError> {
     let failed = |source| BindError {
         addr: addr.clone(),
+        key,
         source,
     };
     match addr {
@@ -45,6 +46,61 @@ pub async fn bind(addr: &ListenAddr) -> Result<Listener, BindError> {
             }
             let listener = UnixListener::bind(path).map_err(failed)?;
             Ok(Listener::Unix(listener, path.clone()))
+        }
+    }
+}
+
+/// The socket that systemd, or whatever started this process, holds open for it: `LISTEN_FDS`.
+///
+/// To be called before there is a second thread, because it reads and clears the environment.
+///
+/// # Errors
+/// If there is not exactly one, or it is no listening TCP or Unix socket.
+pub fn inherited() -> io::Result<Option<Inherited>> {
+    let mut handed = listenfd::ListenFd::from_env();
+    match handed.len() {
+        0 => return Ok(None),
+        1 => {}
+        n => {
+            return Err(io::Error::other(format!(
+                "{n} sockets were handed over (LISTEN_FDS), but one is served: leave one `ListenStream=` in the socket unit"
+            )));
+        }
+    }
+    if let Ok(Some(listener)) = handed.take_tcp_listener(0) {
+        return Ok(Some(Inherited::Tcp(listener)));
+    }
+    match handed.take_unix_listener(0)? {
+        Some(listener) => Ok(Some(Inherited::Unix(listener))),
+        None => Ok(None),
+    }
+}
+
+/// A socket that was opened before this process.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Inherited {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A Unix domain socket, whose file belongs to whoever made it.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Inherited {
+    /// To accept from, in the runtime.
+    pub fn listener(self) -> io::Result<Listener> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Listener::Tcp(TcpListener::from_std(listener)?))
+            }
+            Self::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Listener::Unix(
+                    UnixListener::from_std(listener)?,
+                    PathBuf::new(),
+                ))
+            }
         }
     }
 }
@@ -111,7 +167,7 @@ impl Listener {
         Some(format!("{host}:{}", addr.port()))
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, addr) = listener.accept().await?;
@@ -128,7 +184,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        // A socket that was handed over has no path here, and stays.
+        if let Self::Unix(_, path) = self
+            && !path.as_os_str().is_empty()
+        {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -138,6 +197,7 @@ impl Drop for Listener {
 #[derive(Debug)]
 pub struct BindError {
     addr: ListenAddr,
+    key: &'static str,
     source: io::Error,
 }
 
@@ -145,16 +205,34 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot listen on {}: {}", self.addr, self.source)?;
         match self.source.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "; another program uses the address: stop it, or choose another with `http.addr` or REGISTRY_HTTP_ADDR"
-            ),
-            io::ErrorKind::PermissionDenied => {
-                write!(
-                    f,
-                    "; ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one with `http.addr`"
-                )
+            io::ErrorKind::AddrInUse => {
+                f.write_str("; another program uses the address: ")?;
+                match &self.addr {
+                    ListenAddr::Tcp { port, .. } => {
+                        write!(f, "`ss -ltnp 'sport = :{port}'` names it; ")?;
+                    }
+                    ListenAddr::Unix(path) => {
+                        write!(f, "`ss -lxp src {}` names it; ", path.display())?;
+                    }
+                }
+                write!(f, "stop it, or choose another address with {}", self.key)
             }
+            io::ErrorKind::PermissionDenied => match &self.addr {
+                ListenAddr::Tcp { .. } => write!(
+                    f,
+                    "; ports below 1024 need CAP_NET_BIND_SERVICE, which this process (uid {}) lacks: \
+                     choose a higher port with {}, or let systemd open the socket",
+                    rustix::process::geteuid().as_raw(),
+                    self.key,
+                ),
+                ListenAddr::Unix(_) => write!(
+                    f,
+                    "; the process runs as uid {}, which has to own the directory of the socket; or \
+                     choose another with {}",
+                    rustix::process::geteuid().as_raw(),
+                    self.key,
+                ),
+            },
             io::ErrorKind::AddrNotAvailable => {
                 write!(
                     f,
@@ -174,7 +252,7 @@ impl std::error::Error for BindError {
 
 /// Who is at the other end; nobody in particular on a Unix socket.
 #[derive(Clone, Debug)]
-pub(super) struct Peer(pub(super) Option<SocketAddr>);
+pub(crate) struct Peer(pub(super) Option<SocketAddr>);
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,7 +265,7 @@ impl fmt::Display for Peer {
 
 /// An accepted connection.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 pub mod app;
 mod connection;
+mod forwarded;
 mod guard;
 mod listener;
 mod places;
 mod prefixed;
+mod record;
 mod shutdown;
 
-pub use listener::{BindError, Listener, bind};
+pub use forwarded::TrustedProxies;
+pub use listener::{BindError, Inherited, Listener, bind, inherited};
 pub use shutdown::{Signals, run};
 
 /// How long a peer may take, and how many there may be.

@@ -50,6 +50,7 @@ pub async fn run(
         });
     }
 
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     // Clients that come now are better told by a refused connection than by a hanging one.
     drop(listener);
     let _ = stop.send(true);

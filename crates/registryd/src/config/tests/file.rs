@@ -105,7 +105,8 @@ http:
   draintimeout: 90s
   headers: {X-One: [a, b], X-Two: c}
   http2: {disabled: true}
-  debug: {addr: 'localhost:5001'}
+  trustedproxies: [10.1.2.3/8, 192.168.1.5]
+  debug: {addr: 'localhost:5001', prometheus: {enabled: true}}
   tls:
     certificate: /c.pem
     key: /k.pem
@@ -114,13 +115,12 @@ health:
   storagedriver: {enabled: yes, interval: 5s, threshold: 3}
 catalog: {maxentries: 50}
 tags: {maxtags: 60}
+validation: {manifests: {urls: {allow: ['^https://']}}}
+policy: {repository: {classes: [image]}}
 ",
         &[],
     );
-    assert_eq!(
-        warnings(&loaded),
-        ["`http.debug.addr` is not supported and is ignored"]
-    );
+    assert_eq!(warnings(&loaded), [""; 0]);
     let shown = serde_json::to_value(&loaded.config).unwrap();
     assert_eq!(
         shown,
@@ -155,10 +155,14 @@ tags: {maxtags: 60}
                 "prefix": "/mirror/",
                 "secret": "[redacted]",
                 "relativeurls": false,
+                "trustedproxies": ["10.0.0.0/8", "192.168.1.5/32"],
                 "draintimeout": "1m30s",
                 "headers": {"X-One": ["a", "b"], "X-Two": ["c"]},
                 "http2": {"disabled": true},
-                "debug": {"addr": "localhost:5001"},
+                "debug": {
+                    "addr": "localhost:5001",
+                    "prometheus": {"enabled": true, "path": "/metrics"},
+                },
                 "tls": {
                     "certificate": "/c.pem", "key": "/k.pem", "minimumtls": "tls1.3",
                     "clientcas": [], "clientauth": "require-and-verify-client-cert",
@@ -170,6 +174,11 @@ tags: {maxtags: 60}
             },
             "catalog": {"maxentries": 50},
             "tags": {"maxtags": 60},
+            "validation": {
+                "disabled": false,
+                "manifests": {"urls": {"allow": ["^https://"], "deny": []}},
+            },
+            "policy": {"repository": {"classes": ["image"]}},
         })
     );
     assert_eq!(
@@ -540,7 +549,6 @@ fn settings_without_effect_are_noted_not_warned_of() {
         [
             "`storage.cache.blobdescriptor` has no effect here",
             "`http.secret` has no effect here",
-            "`health.storagedriver` has no effect here",
         ]
     );
 }
@@ -579,4 +587,55 @@ fn a_file_that_cannot_be_read_says_why() {
     fs::write(&path, SMALL).unwrap();
     let loaded = Loader::new().path(&path).load().unwrap();
     assert_eq!(loaded.path, Some(path));
+}
+
+#[test]
+fn values_of_operations_have_their_forms() {
+    for (addition, what) in [
+        (
+            "http: {addr: ':1', trustedproxies: [proxy.lan]}",
+            "http.trustedproxies",
+        ),
+        (
+            "http: {addr: ':1', trustedproxies: [10.0.0.0/33]}",
+            "http.trustedproxies",
+        ),
+        (
+            "http: {addr: ':1', debug: {addr: '5001'}}",
+            "http.debug.addr",
+        ),
+        (
+            "http: {addr: ':1', debug: {prometheus: {path: metrics}}}",
+            "http.debug.prometheus.path",
+        ),
+        (
+            "http: {addr: ':1'}\nvalidation: {manifests: {urls: {allow: ['(']}}}",
+            "validation.manifests.urls.allow",
+        ),
+    ] {
+        let error = refused(
+            &format!("version: 0.1\nstorage: inmemory\n{addition}\n"),
+            &[],
+        );
+        let errors = errors(&error);
+        assert!(
+            errors.len() == 1 && errors[0].contains(what),
+            "{addition}: {errors:?}"
+        );
+    }
+}
+
+#[test]
+fn metrics_without_a_listener_are_warned_of() {
+    let debug = |text: &str| {
+        format!("version: 0.1\nstorage: inmemory\nhttp: {{addr: ':1', debug: {{{text}}}}}\n")
+    };
+    let without = loaded(&debug("prometheus: {enabled: true}"), &[]);
+    assert!(
+        warnings(&without)[0].contains("`http.debug.addr` is not set"),
+        "{}",
+        without.diagnostics
+    );
+    let with = loaded(&debug("addr: ':2', prometheus: {enabled: true}"), &[]);
+    assert!(with.diagnostics.is_empty(), "{}", with.diagnostics);
 }

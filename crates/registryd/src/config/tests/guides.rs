@@ -180,11 +180,6 @@ fn a_secret_directory_without_htpasswd_names_what_is_there() {
         [
             "  --> config.yml:7:5".to_owned(),
             "   = why: descriptors are read from the store, which needs no cache before it".into(),
-            "note: `health.storagedriver` has no effect here".into(),
-            "  --> config.yml:15:3".into(),
-            "   = why: no checks run in the background: trouble with the store shows in the \
-             requests it concerns"
-                .into(),
             format!("error: `auth.htpasswd.path` is the directory `{directory}`"),
             "  --> environment variable REGISTRY_AUTH_HTPASSWD_PATH".into(),
             "   = why: it holds no file `htpasswd`, but `auth`".into(),

@@ -51,16 +51,11 @@ fn the_rest_is_ignored_with_a_warning_and_refused_when_strict() {
     for addition in [
         "redis: {addr: 'redis:6379'}",
         "middleware: {storage: [{name: cloudfront}]}",
-        "policy: {repository: {classes: [image]}}",
         "compatibility: {schema1: {enabled: true}}",
         "reporting: {bugsnag: {apikey: k}}",
-        "validation: {disabled: true}",
-        "validation: {manifests: {urls: {allow: ['^https?://']}}}",
+        "validation: {manifests: {indexes: {platforms: none}}}",
         "log: {hooks: [{type: mail}]}",
         "log: {reportcaller: true}",
-        "health: {file: [{file: /tmp/down}]}",
-        "health: {http: [{uri: http://a}]}",
-        "health: {tcp: [{addr: 'a:1'}]}",
     ] {
         let text = format!("{SMALL}{addition}\n");
         let loaded = loaded(&text, &[]);

@@ -1,9 +1,15 @@
 //! The log: one line per event on standard error.
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::config::{Log, LogFormatter, LogLevel};
+use crate::config::{Log, LogLevel};
+
+mod access;
+mod lines;
+mod request_id;
+
+pub(crate) use access::Access;
+pub(crate) use request_id::{RequestId, X_REQUEST_ID};
 
 /// Installs the log of the process. A second call does nothing.
 ///
@@ -16,18 +22,10 @@ pub fn init(log: &Log) {
         LogLevel::Debug => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt()
+    let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE)
-        .with_target(false);
-    let _ = match log.formatter {
-        LogFormatter::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .try_init(),
-        // Logstash reads plain JSON lines as well.
-        LogFormatter::Json | LogFormatter::Logstash => {
-            builder.json().flatten_event(true).try_init()
-        }
-    };
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .event_format(lines::Lines::new(log))
+        .try_init();
 }

@@ -1,0 +1,17 @@
+//! What operators configure and see: health, metrics, the log, headers, limits, start and stop.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::match_wild_err_arm,
+    clippy::unused_self,
+    reason = "helpers of tests say what they expect, as tests do"
+)]
+
+mod listings;
+mod log;
+mod metrics;
+mod probes;
+mod running;
+mod service_manager;
