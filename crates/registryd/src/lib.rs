@@ -7,6 +7,7 @@
 pub mod assemble;
 pub mod cli;
 pub mod config;
+mod files;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

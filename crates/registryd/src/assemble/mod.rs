@@ -1,6 +1,7 @@
 //! From a configuration to a running service. The only place that knows every crate.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use oci_core::runtime::ThreadPool;
 use oci_http::RegistryService;
 use oci_storage::filesystem::{Filesystem, Options};
 
-use crate::config::{Auth, Config, StorageDriver};
+use crate::config::{Auth, Config, StorageDriver, Tls};
 use crate::server::Limits;
 use crate::server::app::App;
 use crate::tls;
@@ -30,7 +31,7 @@ pub struct Assembled {
     /// Deadlines and bounds of the server.
     pub limits: Limits,
     /// TLS, if configured.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<tls::Opened>,
     /// The threads that work on the disk.
     pub pool: ThreadPool,
     /// Background work, to be spawned.
@@ -95,12 +96,14 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         drain: http.draintimeout.unwrap_or(Limits::default().drain),
         ..Limits::default()
     };
-    let tls = http
-        .tls
-        .as_ref()
-        .map(|tls| tls::server_config(tls, limits.http2))
-        .transpose()?;
-    let app = App::new(service, headers(config)?, !config.log.accesslog.disabled);
+    let tls = match &http.tls {
+        Some(tls) => Some(open_tls(tls, limits.http2, config).await?),
+        None => None,
+    };
+    let mut app = App::new(service, headers(config)?, !config.log.accesslog.disabled);
+    if let Some(authority) = tls.as_ref().and_then(|tls| tls.authority.as_ref()) {
+        app = app.authority(authority.pem.clone());
+    }
     Ok(Assembled {
         app,
         limits,
@@ -130,6 +133,25 @@ fn storage(config: &Config, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilde
             Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
         }
     }
+}
+
+/// Reads certificate and key, or makes them: not for the thread that polls.
+async fn open_tls(tls: &Tls, http2: bool, config: &Config) -> anyhow::Result<tls::Opened> {
+    let host = config.http.host.as_deref().and_then(|url| {
+        let uri: http::Uri = url.parse().ok()?;
+        Some(uri.host()?.to_owned())
+    });
+    let hosts = host.into_iter().collect();
+    let directory = match &config.storage.driver {
+        StorageDriver::Filesystem(filesystem) => filesystem.rootdirectory.clone(),
+        StorageDriver::InMemory {} => PathBuf::from("."),
+    };
+    let tls = tls.clone();
+    tokio::task::spawn_blocking(move || {
+        tls::open(&tls, http2, hosts, directory.join("registryd-tls"))
+    })
+    .await
+    .context("reading the certificate")?
 }
 
 fn switches(mut builder: RegistryBuilder, config: &Config) -> RegistryBuilder {

@@ -51,8 +51,8 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Health,
-    HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, Log, LogFormatter,
-    LogLevel, Maintenance, ReadOnly, Redirect, Secret, Storage, StorageDriver, TagLookup, Tags,
-    Tls, TlsVersion, UploadPurging,
+    HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, LocalTls, Log,
+    LogFormatter, LogLevel, Maintenance, ReadOnly, Redirect, Secret, Storage, StorageDriver,
+    TagLookup, Tags, Tls, TlsSource, TlsVersion, UploadPurging,
 };
 pub use source::{Position, Source, Sources};

@@ -22,6 +22,11 @@ use pin_project_lite::pin_project;
 use super::guard::InFlight;
 use super::listener::Peer;
 
+/// Where clients find the certificate of a local authority. They compare its fingerprint with the one that
+/// was printed at start: whoever answers in the registry's place could serve another.
+pub const AUTHORITY_PATH: &str = "/.well-known/registryd/ca.crt";
+const PEM: &str = "application/x-pem-file";
+
 /// The body of every response.
 pub type AppBody = Either<RegistryBody, Full<Bytes>>;
 
@@ -31,11 +36,13 @@ pub struct App {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     registry: RegistryService,
     headers: HeaderMap,
     access_log: bool,
+    /// The certificate that clients are asked to trust, in PEM.
+    authority: Option<Bytes>,
 }
 
 impl App {
@@ -46,8 +53,15 @@ impl App {
                 registry,
                 headers,
                 access_log,
+                authority: None,
             }),
         }
+    }
+
+    /// Serves this certificate, in PEM, at [`AUTHORITY_PATH`].
+    pub fn authority(mut self, pem: String) -> Self {
+        Arc::make_mut(&mut self.inner).authority = Some(pem.into());
+        self
     }
 
     pub(super) async fn answer<B>(self, request: Request<B>, peer: Peer) -> Response<AppBody>
@@ -101,6 +115,12 @@ impl App {
         // Load balancers and Helm charts probe `/` without credentials.
         if request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD) {
             return small(StatusCode::OK, CACHE_CONTROL, "no-cache", Bytes::new());
+        }
+        if let Some(pem) = &self.inner.authority
+            && request.uri().path() == AUTHORITY_PATH
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+        {
+            return small(StatusCode::OK, CONTENT_TYPE, PEM, pem.clone());
         }
         let error = RegistryError::new(
             ErrorCode::NameUnknown,
