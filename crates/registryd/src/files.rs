@@ -85,6 +85,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         return Err(error);
     }
     match path.parent() {
+        // Only a name: a file of the working directory.
+        Some(parent) if parent.as_os_str().is_empty() => sync(&File::open(".")?),
         Some(parent) => sync(&File::open(parent)?),
         None => Ok(()),
     }

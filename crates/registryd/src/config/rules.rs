@@ -347,10 +347,12 @@ impl Rules<'_> {
     }
 
     fn has_settings(&self, path: &str) -> bool {
+        let is_empty = |key| matches!(self.get(key), Some(Json::Array(items)) if items.is_empty());
         self.is_unclear(path)
             || self.checked.sources.iter().any(|(key, _)| {
                 key.strip_prefix(path)
                     .is_some_and(|rest| rest.starts_with('.'))
+                    && !is_empty(key)
             })
     }
 

@@ -112,7 +112,13 @@ http: {addr: ':5000', tls: {certificate: c, key: k}}
         &[],
     );
     // Names of a choice that was not made, and keys that become part of another.
-    let elsewhere = ["loglevel", "storage.inmemory", "auth.none", "http.net"];
+    let elsewhere = [
+        "loglevel",
+        "storage.inmemory",
+        "auth.none",
+        "http.net",
+        "http.tls.local.directory",
+    ];
     let shown = value(&everything, "http");
     assert!(shown.get("net").is_none() && shown.get("addr").is_some());
     let config = serde_json::to_value(&everything.config).unwrap();
@@ -123,4 +129,12 @@ http: {addr: ':5000', tls: {certificate: c, key: k}}
             assert!(config.pointer(&pointer).is_some(), "{path} has no field");
         }
     });
+    let local = loaded(
+        &SMALL.replace(
+            "':5000'",
+            "':5000', tls: {local: {hosts: [a], directory: /d}}",
+        ),
+        &[],
+    );
+    assert_eq!(value(&local, "http.tls.local.directory"), "/d");
 }
