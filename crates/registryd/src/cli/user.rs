@@ -53,7 +53,7 @@ struct Place {
     #[arg(long, conflicts_with = "config")]
     file: Option<PathBuf>,
     /// The configuration whose `auth.htpasswd.path` names the file; by default what the variables
-    /// REGISTRY_CONFIGURATION_PATH and REGISTRY_AUTH_HTPASSWD_PATH say.
+    /// `REGISTRY_CONFIGURATION_PATH` and `REGISTRY_AUTH_HTPASSWD_PATH` say.
     #[arg(long)]
     config: Option<PathBuf>,
 }

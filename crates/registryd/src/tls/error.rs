@@ -13,6 +13,10 @@ pub struct TlsError {
 }
 
 impl TlsError {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "errors and texts alike come by value"
+    )]
     pub(super) fn new(
         path: &Path,
         key: &'static str,

@@ -71,7 +71,7 @@ fn with(old: &str, registry: &str) -> anyhow::Result<Option<String>> {
         new.push('\n');
     }
     if own_key {
-        new.push_str(&format!("configs:{}\n", mark(registry)));
+        new.extend(["configs:", &mark(registry), "\n"]);
     }
     new.push_str(&entry_lines(registry, indent));
     new.push_str(tail);

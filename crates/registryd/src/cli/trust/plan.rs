@@ -102,7 +102,7 @@ fn shown(line: &str) -> &str {
         line.split_once(*key)
             .is_some_and(|(_, value)| !value.trim().is_empty())
     };
-    if secret.iter().any(|key| holds(&key)) {
+    if secret.iter().any(holds) {
         "(a line with credentials, as it is)"
     } else {
         line

@@ -206,9 +206,8 @@ fn read_pair(directory: &Path, name: &str) -> anyhow::Result<Option<Pair>> {
     };
     match (read("crt")?, read("key")?) {
         (Some(certificate), Some(key)) => Ok(Some(Pair { certificate, key })),
-        (None, None) => Ok(None),
         // The key is written first: alone it is what a crash left behind.
-        (None, Some(_)) => Ok(None),
+        (None, _) => Ok(None),
         (Some(_), None) => bail!(
             "{name}.crt is there, but {name}.key is not; bring the key back, or move both away"
         ),
