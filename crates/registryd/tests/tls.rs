@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::match_wild_err_arm,
     reason = "helpers of tests say what they expect, as tests do"
 )]
 
