@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod cli;
 pub mod config;
 pub mod debug;
+mod files;
 pub mod health;
 pub mod metrics;
 pub mod server;

@@ -1,6 +1,7 @@
 //! From a configuration to a running service. The only place that knows every crate.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use oci_core::registry::{Limits as RegistryLimits, RegistryBuilder};
 use oci_core::runtime::ThreadPool;
 use oci_http::RegistryService;
 
-use crate::config::{Auth, Config, StorageDriver};
+use crate::config::{Auth, Config, StorageDriver, Tls};
 use crate::debug::Shown;
 use crate::health::{Health, StorageProbe};
 use crate::metrics::{self, Metrics};
@@ -39,7 +40,7 @@ pub struct Assembled {
     /// Deadlines and bounds of the server.
     pub limits: Limits,
     /// TLS, if configured.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<tls::Opened>,
     /// The threads that work on the disk.
     pub pool: ThreadPool,
     /// Background work, to be spawned.
@@ -114,25 +115,26 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         .build()
         .context("`http.prefix` or `http.host`")?;
 
-    if let Some(tls) = &http.tls {
-        let certificate = tls.certificate.clone();
-        debug.certificates = Arc::new(move || metrics::certificates(&[&certificate]));
-    }
     let limits = Limits {
         http2: !http.http2.disabled,
         drain: http.draintimeout.unwrap_or(Limits::default().drain),
         ..Limits::default()
     };
-    let tls = http
-        .tls
-        .as_ref()
-        .map(|tls| tls::server_config(tls, limits.http2))
-        .transpose()?;
+    let tls = match &http.tls {
+        Some(tls) => Some(open_tls(tls, limits.http2, config).await?),
+        None => None,
+    };
     let mut options = AppOptions::new(Arc::clone(&health));
     options.headers = headers(config)?;
     options.access_log = !config.log.accesslog.disabled;
     options.metrics = counted;
     options.proxies = TrustedProxies::new(http.trustedproxies.clone());
+    if let Some(tls) = &tls {
+        let certificate = tls.certificate.clone();
+        debug.certificates = Arc::new(move || metrics::certificates(&[&certificate]));
+        let authority = tls.authority.as_ref();
+        options.authority = authority.map(|authority| authority.pem.clone().into());
+    }
     let app = App::new(service, options);
     Ok(Assembled {
         app,
@@ -144,6 +146,27 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         health,
         debug,
     })
+}
+
+/// Reads certificate and key, or makes them: not for the thread that polls.
+async fn open_tls(tls: &Tls, http2: bool, config: &Config) -> anyhow::Result<tls::Opened> {
+    let host = config.http.host.as_deref().and_then(|url| {
+        let uri: http::Uri = url.parse().ok()?;
+        Some(uri.host()?.to_owned())
+    });
+    let hosts = host.into_iter().collect();
+    let directory = match &config.storage.driver {
+        StorageDriver::Filesystem(filesystem) => filesystem.rootdirectory.clone(),
+        StorageDriver::Sled(sled) => sled.path.clone(),
+        // Where this process was started: nothing else on this machine is its own.
+        _ => PathBuf::from("."),
+    };
+    let tls = tls.clone();
+    tokio::task::spawn_blocking(move || {
+        tls::open(&tls, http2, hosts, directory.join("registryd-tls"))
+    })
+    .await
+    .context("reading the certificate")?
 }
 
 fn switches(mut builder: RegistryBuilder, config: &Config) -> RegistryBuilder {

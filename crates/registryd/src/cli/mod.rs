@@ -3,18 +3,23 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod cert;
 mod client;
 mod config;
 mod doctor;
 mod entrypoint;
 mod garbage_collect;
 mod healthcheck;
+mod htpasswd;
 mod init;
+mod password;
 mod proxy_config;
 mod serve;
 mod storage;
+mod trust;
+mod user;
 
 /// A container registry in one binary.
 #[derive(Debug, Parser)]
@@ -49,6 +54,21 @@ enum Command {
     Entrypoint(entrypoint::Entrypoint),
     /// Print the configuration of a proxy in front of the registry.
     ProxyConfig(proxy_config::ProxyConfig),
+    /// Add, remove and list the users of a password file.
+    User(user::User),
+    /// Change a password file with the options of Apache's htpasswd.
+    #[command(disable_help_flag = true)]
+    Htpasswd {
+        /// As in `htpasswd -Bbn USER PASSWORD`.
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Make certificates, and see what is in them.
+    Cert(cert::Cert),
+    /// Make a client on this machine trust a registry. Shows what it would do, unless told to --apply it.
+    Trust(trust::Trust),
+    /// Undo what `trust` did.
+    Untrust(trust::Untrust),
 }
 
 #[derive(Debug, Default, Args)]
@@ -59,6 +79,18 @@ struct Serve {
     /// Refuse a configuration with anything in it that is unknown.
     #[arg(long)]
     strict: bool,
+    /// Serve TLS with a certificate that is made and renewed for this registry alone.
+    #[arg(long, value_enum)]
+    tls: Option<TlsMode>,
+    /// A name or address that clients use for the registry; may be given several times.
+    #[arg(long, requires = "tls")]
+    host: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TlsMode {
+    /// An authority of its own, kept beside the content; see `registryd trust`.
+    Local,
 }
 
 impl Cli {
@@ -74,6 +106,11 @@ impl Cli {
             Command::Init(arguments) => init::run(&arguments),
             Command::Entrypoint(arguments) => entrypoint::run(arguments),
             Command::ProxyConfig(arguments) => Ok(proxy_config::run(&arguments)),
+            Command::User(arguments) => user::run(&arguments),
+            Command::Htpasswd { arguments } => Ok(htpasswd::main(&arguments)),
+            Command::Cert(arguments) => cert::run(&arguments),
+            Command::Trust(arguments) => trust::run(&arguments),
+            Command::Untrust(arguments) => trust::undo(&arguments),
         };
         match outcome {
             Ok(code) => code,
@@ -85,8 +122,14 @@ impl Cli {
     }
 }
 
-/// Reads the command line and obeys it.
+/// Reads the command line and obeys it. Called `htpasswd`, the program is Apache's; `registry` is
+/// another name for `registryd`, as in the images of CNCF Distribution.
 pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().map(PathBuf::from);
+    if name.is_some_and(|name| name.file_name() == Some("htpasswd".as_ref())) {
+        return htpasswd::main(&arguments.collect::<Vec<_>>());
+    }
     Cli::parse().run()
 }
 
@@ -115,7 +158,8 @@ mod tests {
             cli.command,
             Some(Command::Serve(Serve {
                 config: Some(_),
-                strict: false
+                strict: false,
+                ..
             }))
         ));
         assert!(Cli::try_parse_from(["registryd", "sevre"]).is_err());

@@ -3,26 +3,35 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
-use super::Serve;
+use super::{Serve, TlsMode};
 use crate::assemble;
-use crate::config::{Loader, Severity};
+use crate::config::{Http, Loader, LocalTls, Severity, Tls, TlsSource};
 use crate::debug;
+use crate::server::app::AUTHORITY_PATH;
 use crate::server::{self, Listener, Signals};
 use crate::telemetry;
+use crate::tls;
+use crate::tls::local::Authority;
 
 pub(super) fn run(arguments: Serve) -> anyhow::Result<ExitCode> {
+    let (tls, hosts) = (arguments.tls, arguments.host);
     let mut loader = Loader::from_process().strict(arguments.strict);
     if let Some(path) = arguments.config {
         loader = loader.path(path);
     }
-    let loaded = match loader.load() {
+    let mut loaded = match loader.load() {
         Ok(loaded) => loaded,
         Err(error) => {
             eprint!("{error}");
             return Ok(ExitCode::FAILURE);
         }
     };
+    if let Some(TlsMode::Local) = tls {
+        local_tls(&mut loaded.config.http, hosts)?;
+    }
     telemetry::init(&loaded.config.log);
     for diagnostic in loaded.diagnostics.iter() {
         if diagnostic.severity == Severity::Note {
@@ -50,11 +59,26 @@ fn raise_open_files() {
     }
 }
 
+/// `--tls local --host …`, which adds to what the configuration says and contradicts nothing of it.
+fn local_tls(http: &mut Http, hosts: Vec<String>) -> anyhow::Result<()> {
+    let tls = http
+        .tls
+        .get_or_insert_with(|| Tls::local(LocalTls::default()));
+    let TlsSource::Local { local } = &mut tls.source else {
+        anyhow::bail!(
+            "`--tls local` was given, but the configuration has `http.tls.certificate`; leave out one of them"
+        );
+    };
+    local.hosts.extend(hosts);
+    Ok(())
+}
+
 async fn serve(
     config: crate::config::Config,
     inherited: Option<server::Inherited>,
 ) -> anyhow::Result<ExitCode> {
     let signals = Signals::install().context("cannot take over SIGTERM and SIGINT")?;
+    let hangup = signal(SignalKind::hangup()).context("cannot take over SIGHUP")?;
     // Everything that can be wrong is found before the port opens.
     let assembled = assemble::assemble(&config).await?;
     let listener = match inherited {
@@ -89,16 +113,24 @@ async fn serve(
     if let Some(operators) = operators {
         background.spawn(debug::serve(operators, assembled.debug));
     }
+    let live = match assembled.tls {
+        Some(opened) => {
+            if let Some(authority) = &opened.authority {
+                announce(&listener, authority);
+            }
+            let (hurry, hurried) = mpsc::channel(1);
+            background.spawn(on_hangup(hangup, Some(hurry)));
+            background.spawn(opened.reloader.run(tls::INTERVAL, hurried));
+            Some(opened.live)
+        }
+        None => {
+            background.spawn(on_hangup(hangup, None));
+            None
+        }
+    };
     // Failing means that nobody asked to be told.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let drained = server::run(
-        listener,
-        assembled.app,
-        assembled.limits,
-        assembled.tls,
-        signals,
-    )
-    .await;
+    let drained = server::run(listener, assembled.app, assembled.limits, live, signals).await;
     background.abort_all();
     // Writes of requests that were cut off still run: what they received is kept for a resume.
     assembled.pool.wait_idle(std::time::Duration::from_secs(5));
@@ -108,6 +140,45 @@ async fn serve(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// SIGHUP reads certificate and key at once; password files are read when they change in any case.
+async fn on_hangup(mut hangup: Signal, hurry: Option<mpsc::Sender<()>>) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: certificate and key are read again");
+        if let Some(hurry) = &hurry {
+            // A full channel means that it is about to happen.
+            let _ = hurry.try_send(());
+        }
+    }
+}
+
+/// How clients come to trust the local authority: the fingerprint must reach them by another way than the
+/// registry itself.
+fn announce(listener: &Listener, authority: &Authority) {
+    let port = listener
+        .local_authority()
+        .and_then(|authority| Some(authority.rsplit_once(':')?.1.to_owned()))
+        .unwrap_or_else(|| "443".to_owned());
+    let host = authority.hosts.first().map_or("localhost", String::as_str);
+    let host = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
+    let fingerprint = authority.fingerprint;
+    tracing::info!(%fingerprint, path = AUTHORITY_PATH, "local authority");
+    for client in ["docker", "podman", "containerd"] {
+        tracing::info!(
+            "trust it on a client with: registryd trust {client} {host} --fingerprint {fingerprint} --apply"
+        );
+    }
+    if listener.is_loopback() && !authority.hosts.is_empty() {
+        tracing::warn!(
+            "only this machine reaches {}; for others set `http.addr: :{port}` or REGISTRY_HTTP_ADDR=:{port}",
+            listener.address()
+        );
+    }
 }
 
 /// For the person at the terminal: what is served from where, and the next command to type.

@@ -12,6 +12,7 @@ use super::{
     diagnostic::code,
     schema::{Key, Kind, Misfit},
 };
+use crate::tls::suites;
 
 const ANY_INT: Kind = Kind::Int {
     least: i64::MIN,
@@ -218,8 +219,7 @@ static TLS: &[Key] = &[
     Key::new("certificate", Kind::Text).aka(&["cert"]),
     Key::new("key", Kind::Text),
     Key::new("minimumtls", Kind::Word(&["tls1.2", "tls1.3"])),
-    Key::new("clientcas", Kind::List(&Kind::Text))
-        .refused("client certificates are not checked: everybody would be let in"),
+    Key::new("clientcas", Kind::List(&Kind::Text)),
     Key::new(
         "clientauth",
         Kind::Word(&[
@@ -229,8 +229,14 @@ static TLS: &[Key] = &[
             "require-and-verify-client-cert",
         ]),
     ),
-    Key::new("ciphersuites", Kind::Opaque)
-        .ignored("the cipher suites are fixed: only those with forward secrecy are offered"),
+    Key::new("ciphersuites", Kind::List(&Kind::Form(cipher_suite))),
+    Key::new(
+        "local",
+        Kind::Section(&[
+            Key::new("hosts", Kind::List(&Kind::Text)),
+            Key::new("directory", Kind::Text),
+        ]),
+    ),
     Key::new("letsencrypt", Kind::Opaque)
         .refused("no certificate would be requested, and everything be served in plain text"),
 ];
@@ -411,6 +417,18 @@ fn prefix(text: &str) -> Result<String, Misfit> {
         why: "a prefix is a path that begins and ends with `/`".to_owned(),
         fix: format!("write {}", code(&format!("/{}/", text.trim_matches('/')))),
     })
+}
+
+/// An item of `http.tls.ciphersuites`
+fn cipher_suite(text: &str) -> Result<String, Misfit> {
+    let name = text.to_ascii_uppercase();
+    match suites::named(&name) {
+        Some(_) => Ok(name),
+        None => Err(Misfit {
+            why: "it is not a cipher suite of Go's `crypto/tls`".to_owned(),
+            fix: format!("use {}, or remove `ciphersuites`", suites::OFFERED),
+        }),
+    }
 }
 
 /// An address to listen on.

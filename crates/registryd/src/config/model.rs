@@ -442,10 +442,9 @@ impl Default for Http {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tls {
-    /// The PEM file with the certificate and its chain.
-    pub certificate: PathBuf,
-    /// The PEM file with the private key.
-    pub key: PathBuf,
+    /// Where certificate and key come from.
+    #[serde(flatten)]
+    pub source: TlsSource,
     /// The oldest version clients may use.
     #[serde(default)]
     pub minimumtls: TlsVersion,
@@ -455,6 +454,52 @@ pub struct Tls {
     /// What is asked of clients, when there are [`clientcas`](Self::clientcas).
     #[serde(default)]
     pub clientauth: ClientAuth,
+    /// The cipher suites of TLS 1.2, by Go's names; all that are safe if there are none.
+    #[serde(default)]
+    pub ciphersuites: Vec<String>,
+}
+
+impl Tls {
+    /// TLS with a local authority and without client certificates.
+    pub fn local(local: LocalTls) -> Self {
+        Self {
+            source: TlsSource::Local { local },
+            minimumtls: TlsVersion::default(),
+            clientcas: Vec::new(),
+            clientauth: ClientAuth::default(),
+            ciphersuites: Vec::new(),
+        }
+    }
+}
+
+/// Where certificate and key of `http.tls` come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum TlsSource {
+    /// From files that somebody else makes.
+    Files {
+        /// The PEM file with the certificate and its chain.
+        certificate: PathBuf,
+        /// The PEM file with the private key.
+        key: PathBuf,
+    },
+    /// From an authority of our own.
+    Local {
+        /// `http.tls.local`
+        local: LocalTls,
+    },
+}
+
+/// `http.tls.local`: an authority of our own, and a certificate that it signs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct LocalTls {
+    /// The names and addresses of the registry; this machine's own come by themselves.
+    pub hosts: Vec<String>,
+    /// Where it is kept; `registryd-tls` beside the content by default.
+    pub directory: Option<PathBuf>,
 }
 
 /// `http.tls.minimumtls`

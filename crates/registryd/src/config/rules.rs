@@ -366,6 +366,7 @@ impl Rules<'_> {
         let plain = "without a certificate everything would be served in plain text";
         let incomplete = match (certificate, key) {
             (true, true) => None,
+            (false, false) if self.wrote("http.tls.local") => None,
             // What is missing may be what was misspelt, which has been reported.
             _ if self.is_unclear(WHOLE) || self.wrote("http.tls.letsencrypt") => None,
             (false, true) => Some((
@@ -391,10 +392,23 @@ impl Rules<'_> {
                 WHOLE,
                 "`http.tls` has settings but no certificate",
                 plain,
-                "set `http.tls.certificate` and `http.tls.key`, or remove `http.tls`",
+                "set `http.tls.certificate` and `http.tls.key`, or `http.tls.local.hosts`; or remove `http.tls`",
             )),
         };
-        if let Some((path, what, why, fix)) = incomplete {
+        let twice = (certificate || key) && self.wrote("http.tls.local");
+        if twice {
+            let files = if certificate { "certificate" } else { "key" };
+            let source = self.source(&schema::join(WHOLE, files));
+            self.diagnostics.push(
+                Diagnostic::error(
+                    format!("`http.tls.local` and `http.tls.{files}` are both set"),
+                    source,
+                )
+                .also_at(self.source("http.tls.local"))
+                .fix("remove `local` to serve the certificate, or the other for a local authority"),
+            );
+        }
+        if let Some((path, what, why, fix)) = incomplete.filter(|_| !twice) {
             let source = self.source(path);
             self.diagnostics
                 .push(Diagnostic::error(what, source).why(why).fix(fix));
@@ -478,10 +492,12 @@ impl Rules<'_> {
     }
 
     fn has_settings(&self, path: &str) -> bool {
+        let is_empty = |key| matches!(self.get(key), Some(Json::Array(items)) if items.is_empty());
         self.is_unclear(path)
             || self.checked.sources.iter().any(|(key, _)| {
                 key.strip_prefix(path)
                     .is_some_and(|rest| rest.starts_with('.'))
+                    && !is_empty(key)
             })
     }
 

@@ -27,6 +27,10 @@ use crate::telemetry::{RequestId, X_REQUEST_ID};
 
 pub use super::record::AppBody;
 
+/// Where clients find the certificate of a local authority. They compare its fingerprint with the one that
+/// was printed at start: whoever answers in the registry's place could serve another.
+pub const AUTHORITY_PATH: &str = "/.well-known/registryd/ca.crt";
+
 /// Answers requests. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct App {
@@ -51,6 +55,8 @@ pub struct AppOptions {
     pub health: Arc<Health>,
     /// Where requests are counted, if anywhere.
     pub metrics: Option<Arc<Metrics>>,
+    /// The certificate that clients are asked to trust, in PEM: served at [`AUTHORITY_PATH`].
+    pub authority: Option<Bytes>,
     /// Whose word on clients counts.
     pub proxies: TrustedProxies,
 }
@@ -63,6 +69,7 @@ impl AppOptions {
             access_log: false,
             health,
             metrics: None,
+            authority: None,
             proxies: TrustedProxies::default(),
         }
     }
@@ -156,6 +163,12 @@ impl App {
             record.handled_by(metrics::handler(None));
         }
         let path = request.uri().path();
+        if let Some(pem) = &self.inner.options.authority
+            && path == AUTHORITY_PATH
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+        {
+            return authority(pem.clone());
+        }
         let probe = match path {
             // The process runs, and everything it needs was opened before the port was.
             "/livez" | "/startupz" => Some(true),
@@ -230,6 +243,13 @@ fn plain(status: StatusCode, text: &'static str) -> Reply {
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
+    reply
+}
+
+fn authority(pem: Bytes) -> Reply {
+    let mut reply = small(StatusCode::OK, pem);
+    let value = HeaderValue::from_static("application/x-pem-file");
+    reply.headers_mut().insert(CONTENT_TYPE, value);
     reply
 }
 

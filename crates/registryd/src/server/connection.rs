@@ -21,13 +21,14 @@ use super::guard::{Activity, Guarded, TimedBody};
 use super::listener::{Peer, Socket};
 use super::places::Place;
 use super::prefixed::{Prefixed, Version};
+use crate::tls::LiveTls;
 
 /// What every connection needs.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) app: App,
     pub(super) limits: Arc<Limits>,
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) tls: Option<Arc<LiveTls>>,
     /// Turns true when the process shall stop.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -52,13 +53,13 @@ impl Shared {
     }
 
     async fn begun(self, socket: Socket, first: u8, peer: Peer, activity: &Arc<Activity>) {
-        let Some(config) = &self.tls else {
+        let Some(live) = &self.tls else {
             return self.http(socket, peer, activity).await;
         };
         if first != TLS_HANDSHAKE {
             return answer_plain_http(socket).await;
         }
-        let handshake = TlsAcceptor::from(Arc::clone(config)).accept(socket);
+        let handshake = TlsAcceptor::from(live.config()).accept(socket);
         let limit = self.limits.tls_handshake;
         match self.unless_told(activity, limit, handshake).await {
             Some(Ok(stream)) => self.http(stream, peer, activity).await,

@@ -167,6 +167,16 @@ impl Listener {
         Some(format!("{host}:{}", addr.port()))
     }
 
+    /// Whether only this machine can reach it over the network.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .is_ok_and(|addr| addr.ip().is_loopback()),
+            Self::Unix(..) => false,
+        }
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Self::Tcp(listener) => {

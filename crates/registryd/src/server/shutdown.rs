@@ -12,6 +12,7 @@ use super::app::App;
 use super::connection::Shared;
 use super::listener::{Listener, Peer, Socket};
 use super::places::{Place, Places};
+use crate::tls::LiveTls;
 
 /// Serves until told to stop: a first SIGTERM or SIGINT drains, a second one stops at once.
 ///
@@ -20,7 +21,7 @@ pub async fn run(
     listener: Listener,
     app: App,
     limits: Limits,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<LiveTls>>,
     mut signals: Signals,
 ) -> bool {
     let (stop, stopping) = watch::channel(false);

@@ -1,104 +1,91 @@
 //! TLS by rustls with aws-lc-rs. Nothing is installed process-wide.
+//!
+//! `material` reads files and makes what connections are accepted with; `reload` does so again when they
+//! change; `local` makes certificates where nobody brings any.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::version::{TLS12, TLS13};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use time::OffsetDateTime;
 
-use crate::config::{Tls, TlsVersion};
+use crate::config::{Tls, TlsSource};
 
-/// Reads certificate and key and makes what connections are accepted with.
+mod clients;
+mod error;
+mod facts;
+mod fingerprint;
+pub mod local;
+mod material;
+mod reload;
+pub(crate) mod suites;
+pub mod warnings;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::TlsError;
+pub use facts::{Facts, SubjectName};
+pub(crate) use facts::{day, pem};
+pub use fingerprint::{Fingerprint, FingerprintError};
+pub(crate) use material::certificates;
+pub use reload::{INTERVAL, LiveTls, Reload, Reloader};
+
+/// TLS as the configuration asks for it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// What connections are accepted with.
+    pub live: Arc<LiveTls>,
+    /// What keeps that current; to be run.
+    pub reloader: Reloader,
+    /// The file with the certificate.
+    pub certificate: PathBuf,
+    /// The certificate of the local authority in PEM, if there is one.
+    pub authority: Option<local::Authority>,
+}
+
+/// Reads certificate and key, or makes them.
+///
+/// `hosts` are the names that clients are known to use; `directory` is where a local authority is kept
+/// unless the configuration says.
 ///
 /// # Errors
-/// If a file cannot be read, holds something else, or the two do not belong together.
-pub fn server_config(tls: &Tls, http2: bool) -> Result<Arc<rustls::ServerConfig>, TlsError> {
-    let chain = certificates(&tls.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| {
-        TlsError::new(
-            &tls.key,
-            "http.tls.key",
-            error.to_string(),
-            "it must hold a PEM private key (PKCS#8, PKCS#1 or SEC1) without a passphrase",
-        )
-    })?;
-    let versions: &[_] = match tls.minimumtls {
-        TlsVersion::Tls13 => &[&TLS13],
-        TlsVersion::Tls12 => &[&TLS13, &TLS12],
-    };
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(versions)
-        .map(rustls::ConfigBuilder::<rustls::ServerConfig, _>::with_no_client_auth)
-        .and_then(|builder| builder.with_single_cert(chain, key))
-        .map_err(|error| {
-            let fix = match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    "certificate and key do not belong together: use the key that the certificate was made with"
-                }
-                _ => "the first certificate in the file must be the server's own, followed by its chain",
-            };
-            TlsError::new(&tls.certificate, "http.tls.certificate", error.to_string(), fix)
-        })?;
-    config.alpn_protocols = if http2 {
-        vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-    } else {
-        vec![b"http/1.1".to_vec()]
-    };
-    // Tickets let clients resume without state on our side; pushes open many connections.
-    if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
-        config.ticketer = ticketer;
-    }
-    Ok(Arc::new(config))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let fix = "it must hold the server's certificate in PEM, followed by its chain";
-    let wrong = |problem: String| TlsError::new(path, "http.tls.certificate", problem, fix);
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|error| wrong(error.to_string()))?
-        .collect();
-    let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
-    if certificates.is_empty() {
-        Err(wrong("there is no certificate in it".to_owned()))
-    } else {
-        Ok(certificates)
-    }
-}
-
-/// A certificate or key that cannot be used.
-#[derive(Debug)]
-pub struct TlsError {
-    path: PathBuf,
-    key: &'static str,
-    problem: String,
-    fix: &'static str,
-}
-
-impl TlsError {
-    fn new(path: &Path, key: &'static str, problem: String, fix: &'static str) -> Self {
-        Self {
-            path: path.to_owned(),
-            key,
-            problem,
-            fix,
+/// If a file cannot be read, holds something else, or certificate and key do not belong together.
+pub fn open(
+    tls: &Tls,
+    http2: bool,
+    mut hosts: Vec<String>,
+    directory: PathBuf,
+) -> anyhow::Result<Opened> {
+    let now = OffsetDateTime::now_utc();
+    let (certificate, key, local) = match &tls.source {
+        TlsSource::Files { certificate, key } => (certificate.clone(), key.clone(), None),
+        TlsSource::Local { local } => {
+            let directory = local.directory.clone().unwrap_or(directory);
+            hosts.extend(local.hosts.iter().cloned());
+            let ca = local::LocalCa::open(&directory, &hosts, now)?;
+            // What its certificate covers is its own affair: `svc` stands for more than itself.
+            hosts.clear();
+            (ca.certificate_path(), ca.key_path(), Some(ca))
         }
-    }
+    };
+    let paths = material::Paths {
+        certificate: certificate.clone(),
+        key,
+        authorities: tls.clientcas.clone(),
+    };
+    let settings = material::Settings {
+        minimum: tls.minimumtls,
+        ciphersuites: tls.ciphersuites.clone(),
+        clientauth: tls.clientauth,
+        http2,
+    };
+    let authority = local.as_ref().map(local::LocalCa::authority).cloned();
+    let (live, reloader) = Reloader::open(paths, settings, local, hosts, now)?;
+    Ok(Opened {
+        live,
+        reloader,
+        certificate,
+        authority,
+    })
 }
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}`: {}: {}; {}",
-            self.key,
-            self.path.display(),
-            self.problem,
-            self.fix
-        )
-    }
-}
-
-impl std::error::Error for TlsError {}

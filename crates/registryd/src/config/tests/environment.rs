@@ -1,5 +1,7 @@
 //! `REGISTRY_*` variables: what `cases.txt` does not say about them.
 
+use std::path::PathBuf;
+
 use super::{
     super::{Loader, Severity, StorageDriver},
     IMAGE, SMALL, errors, loaded, refused, value, warnings, whats,
@@ -126,7 +128,7 @@ fn list_items_sort_by_number_under_either_name() {
         ["`health.file` has 2 items, so there is no item 3"]
     );
     // Lists of plain values.
-    let error = refused(
+    let loaded = loaded(
         SMALL,
         &[
             ("REGISTRY_HTTP_TLS_CERTIFICATE", "c"),
@@ -135,7 +137,8 @@ fn list_items_sort_by_number_under_either_name() {
             ("REGISTRY_HTTP_TLS_CLIENTCAS_1", "b.pem"),
         ],
     );
-    assert_eq!(errors(&error), ["`http.tls.clientcas` is not supported"]);
+    let clientcas = &loaded.config.http.tls.as_ref().unwrap().clientcas;
+    assert_eq!(clientcas, &[PathBuf::from("a.pem"), PathBuf::from("b.pem")]);
 }
 
 #[test]

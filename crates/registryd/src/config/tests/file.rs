@@ -111,6 +111,8 @@ http:
     certificate: /c.pem
     key: /k.pem
     minimumtls: tls1.3
+    clientcas: [/ca.pem]
+    ciphersuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
 health:
   storagedriver: {enabled: yes, interval: 5s, threshold: 3}
 catalog: {maxentries: 50}
@@ -165,7 +167,8 @@ policy: {repository: {classes: [image]}}
                 },
                 "tls": {
                     "certificate": "/c.pem", "key": "/k.pem", "minimumtls": "tls1.3",
-                    "clientcas": [], "clientauth": "require-and-verify-client-cert",
+                    "clientcas": ["/ca.pem"], "clientauth": "require-and-verify-client-cert",
+                    "ciphersuites": ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
                 },
             },
             "health": {
@@ -417,6 +420,10 @@ fn tls_is_whole_or_absent() {
         (
             "{minimumtls: tls1.2}",
             "`http.tls` has settings but no certificate",
+        ),
+        (
+            "{certificate: c, key: k, local: {hosts: [a]}}",
+            "`http.tls.local` and `http.tls.certificate` are both set",
         ),
         (
             "{certificate: c, key: k, minimumtls: tls1.0}",

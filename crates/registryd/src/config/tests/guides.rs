@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{
-    super::{Auth, StorageDriver},
+    super::{Auth, StorageDriver, TlsSource},
     IMAGE, errors, loaded, refused, value, warnings,
 };
 
@@ -44,8 +44,11 @@ health:
     );
     let loaded = loaded(&text, &[]);
     let tls = loaded.config.http.tls.as_ref().unwrap();
-    assert_eq!(tls.certificate.to_str(), Some("/etc/ssl/registry/tls.crt"));
-    assert_eq!(tls.key.to_str(), Some("/etc/ssl/registry/tls.key"));
+    let files = TlsSource::Files {
+        certificate: "/etc/ssl/registry/tls.crt".into(),
+        key: "/etc/ssl/registry/tls.key".into(),
+    };
+    assert_eq!(tls.source, files);
     let Auth::Htpasswd(htpasswd) = &loaded.config.auth else {
         panic!("{:?}", loaded.config.auth)
     };

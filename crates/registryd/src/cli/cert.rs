@@ -1,0 +1,118 @@
+//! `registryd cert`: making certificates without a service, and reading what others made.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use time::OffsetDateTime;
+
+use super::trust::Remote;
+use crate::files;
+use crate::tls::local::LocalCa;
+use crate::tls::{self, Facts, certificates, day, warnings};
+
+#[derive(Debug, Args)]
+pub(super) struct Cert {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a certificate for a registry, and an authority limited to its names that signs it.
+    ///
+    /// Done again in the same directory, it renews the certificate when that is due and keeps the authority.
+    New {
+        /// A name or address that clients use; NAME.NAMESPACE.svc stands for a Kubernetes service.
+        #[arg(long, required = true)]
+        host: Vec<String>,
+        /// Where ca.crt, ca.key, tls.crt and tls.key are written.
+        #[arg(long, default_value = "registryd-tls")]
+        out: PathBuf,
+    },
+    /// Show what a certificate says, and what clients will say about it.
+    Show {
+        /// A PEM file, or HOST:PORT of a server.
+        what: String,
+    },
+}
+
+pub(super) fn run(arguments: &Cert) -> anyhow::Result<ExitCode> {
+    match &arguments.action {
+        Action::New { host, out } => new(host, out),
+        Action::Show { what } => show(what),
+    }
+}
+
+fn new(hosts: &[String], out: &Path) -> anyhow::Result<ExitCode> {
+    let local = LocalCa::open(out, hosts, OffsetDateTime::now_utc())?;
+    let authority = local.authority();
+    println!("certificate  {}", local.certificate_path().display());
+    println!("key          {}", local.key_path().display());
+    println!("authority    {}", local.authority_path().display());
+    println!("fingerprint  {}", authority.fingerprint);
+    let host = hosts.first().map_or("HOST", String::as_str);
+    println!(
+        "\nServe it with `http.tls.certificate` and `http.tls.key`. On each client:\n  \
+         registryd trust docker {host}:PORT --fingerprint {} --ca ca.crt --apply",
+        authority.fingerprint
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(what: &str) -> anyhow::Result<ExitCode> {
+    let path = Path::new(what);
+    let (chain, hosts) = match what.parse::<Remote>() {
+        // A file may well have a colon in its name.
+        Ok(remote) if !path.exists() => {
+            let host = remote.host().to_owned();
+            (remote.chain()?, vec![host])
+        }
+        _ => {
+            let bytes = files::read(path).with_context(|| path.display().to_string())?;
+            (certificates(&bytes, path, "certificate")?, Vec::new())
+        }
+    };
+    let now = OffsetDateTime::now_utc();
+    for (number, der) in chain.iter().enumerate() {
+        let facts =
+            Facts::of(der).with_context(|| format!("certificate {} cannot be read", number + 1))?;
+        if number > 0 {
+            println!();
+        }
+        print(&facts, now);
+        // Names and time matter for the server's own; a chain is not asked for names.
+        if number == 0 && !facts.is_ca {
+            for warning in warnings::about(&facts, &hosts, now) {
+                println!("warning      {warning}");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(facts: &tls::Facts, now: OffsetDateTime) {
+    let names: Vec<_> = facts.names.iter().map(ToString::to_string).collect();
+    println!("subject      {}", facts.subject);
+    println!("issuer       {}", facts.issuer);
+    if !facts.is_ca {
+        println!(
+            "names        {}",
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
+        );
+    }
+    println!(
+        "valid        {} to {} ({} days left)",
+        day(facts.not_before),
+        day(facts.not_after),
+        (facts.not_after - now).whole_days()
+    );
+    println!("key          {}", facts.key);
+    println!("authority    {}", if facts.is_ca { "yes" } else { "no" });
+    println!("fingerprint  {}", facts.fingerprint);
+}

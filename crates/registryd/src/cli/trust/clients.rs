@@ -1,0 +1,145 @@
+//! Where each client looks.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::plan::Plan;
+use super::{Client, Remote, k3s, marked};
+use crate::files;
+
+/// What makes `client` trust a registry whose authority has this certificate.
+pub(super) fn trust(
+    client: Client,
+    registry: &Remote,
+    ca: &str,
+    root: &Path,
+) -> anyhow::Result<Plan> {
+    let mut plan = Plan::default();
+    let name = registry.to_string();
+    let at = |path: &str| root.join(path);
+    match client {
+        Client::Docker => {
+            marked::write(&mut plan, at(&docker(&name)), ca, &name)?;
+            plan.say("docker reads it at the next request; no restart is needed");
+        }
+        Client::Podman => {
+            marked::write(&mut plan, at(&podman(&name)), ca, &name)?;
+            plan.say("podman, buildah and skopeo read it at the next request");
+        }
+        Client::Containerd => {
+            marked::write(&mut plan, at(&containerd(&name, "ca.crt")), ca, &name)?;
+            let hosts = format!(
+                "server = \"https://{name}\"\n\n[host.\"https://{name}\"]\n  \
+                 capabilities = [\"pull\", \"resolve\", \"push\"]\n  ca = \"/{}\"\n",
+                containerd(&name, "ca.crt")
+            );
+            marked::write(
+                &mut plan,
+                at(&containerd(&name, "hosts.toml")),
+                &hosts,
+                &name,
+            )?;
+            plan.say(config_path(root)?);
+        }
+        Client::K3s => {
+            marked::write(&mut plan, at(&k3s::certificate(&name)), ca, &name)?;
+            k3s::trust(&mut plan, &at(k3s::REGISTRIES), &name)?;
+            plan.say("k3s reads it when it starts: systemctl restart k3s (or k3s-agent)");
+        }
+        Client::System => {
+            let (path, command) = system(root, &name);
+            marked::write(&mut plan, path, ca, &name)?;
+            update(&mut plan, root, command);
+            plan.say("programs that run have to be restarted: docker, containerd, kubelet");
+        }
+    }
+    Ok(plan)
+}
+
+/// What takes that back.
+pub(super) fn untrust(client: Client, registry: &Remote, root: &Path) -> anyhow::Result<Plan> {
+    let mut plan = Plan::default();
+    let name = registry.to_string();
+    let at = |path: &str| root.join(path);
+    match client {
+        Client::Docker => marked::remove(&mut plan, at(&docker(&name)))?,
+        Client::Podman => marked::remove(&mut plan, at(&podman(&name)))?,
+        Client::Containerd => {
+            marked::remove(&mut plan, at(&containerd(&name, "hosts.toml")))?;
+            marked::remove(&mut plan, at(&containerd(&name, "ca.crt")))?;
+        }
+        Client::K3s => {
+            k3s::untrust(&mut plan, &at(k3s::REGISTRIES), &name)?;
+            marked::remove(&mut plan, at(&k3s::certificate(&name)))?;
+        }
+        Client::System => {
+            let (path, command) = system(root, &name);
+            marked::remove(&mut plan, path)?;
+            update(&mut plan, root, command);
+        }
+    }
+    Ok(plan)
+}
+
+fn docker(registry: &str) -> String {
+    format!("etc/docker/certs.d/{registry}/ca.crt")
+}
+
+fn podman(registry: &str) -> String {
+    format!("etc/containers/certs.d/{registry}/ca.crt")
+}
+
+fn containerd(registry: &str, file: &str) -> String {
+    format!("etc/containerd/certs.d/{registry}/{file}")
+}
+
+/// A registry's name as a file, where colons are not welcome.
+pub(super) fn file_name(registry: &str) -> String {
+    registry.replace([':', '[', ']'], "_")
+}
+
+/// Debian's place, or Red Hat's where that is the one there is.
+fn system(root: &Path, registry: &str) -> (PathBuf, &'static str) {
+    let file = format!("registryd-{}.crt", file_name(registry));
+    let debian = root.join("usr/local/share/ca-certificates");
+    let red_hat = root.join("etc/pki/ca-trust/source/anchors");
+    if !debian.is_dir() && red_hat.is_dir() {
+        (red_hat.join(file), "update-ca-trust")
+    } else {
+        (debian.join(file), "update-ca-certificates")
+    }
+}
+
+fn update(plan: &mut Plan, root: &Path, command: &'static str) {
+    if !plan.changes() {
+        return;
+    }
+    if root == Path::new("/") {
+        plan.run(command);
+    } else {
+        plan.say(format!("{command} has to be run in {}", root.display()));
+    }
+}
+
+/// containerd reads `certs.d` only if its configuration says so.
+fn config_path(root: &Path) -> anyhow::Result<String> {
+    let path = root.join("etc/containerd/config.toml");
+    let config = files::read_if_there(&path).with_context(|| path.display().to_string())?;
+    let config = String::from_utf8_lossy(&config.unwrap_or_default()).into_owned();
+    let says_so = config.lines().any(|line| {
+        let line = line.trim();
+        line.starts_with("config_path") && line.contains("/etc/containerd/certs.d")
+    });
+    Ok(if says_so {
+        "containerd reads it at the next pull; no restart is needed".to_owned()
+    } else {
+        format!(
+            "{} does not name the directory, so containerd's CRI (Kubernetes) will not look there; add this, then restart containerd:\n  \
+             [plugins.\"io.containerd.grpc.v1.cri\".registry]        # containerd 1.x\n  \
+             [plugins.\"io.containerd.cri.v1.images\".registry]       # containerd 2.x\n    \
+             config_path = \"/etc/containerd/certs.d\"",
+            path.display()
+        )
+    })
+}

@@ -1,0 +1,256 @@
+//! A registry on the network: what it shows of itself, before it is trusted and after.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, Stream,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::server::app::AUTHORITY_PATH;
+
+/// HOST:PORT of a registry.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Remote {
+    host: String,
+    port: u16,
+}
+
+impl FromStr for Remote {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fix = "write HOST:PORT as clients do, such as registry.lan:5000";
+        if text.contains('/') {
+            return Err(format!("it is a URL or a path; {fix}"));
+        }
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| format!("it has no port; {fix}"))?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        let port = port.parse().ok().filter(|port| *port != 0);
+        let port = port.ok_or_else(|| format!("its port is no number from 1 to 65535; {fix}"))?;
+        if ServerName::try_from(host).is_err() || (host.contains(':') && bare.is_none()) {
+            return Err(format!("its host is neither a name nor an address; {fix}"));
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Remote {
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The certificates that the server shows, its own first. Nothing is checked.
+    pub(crate) fn chain(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        let shown = Arc::new(Shown::new());
+        self.connect(&shown.config()?, |_| Ok(()))?;
+        Ok(shown.chain())
+    }
+
+    /// What may be the authority's certificate: what lies at the well-known path, then what the server
+    /// shows. Nothing is checked; the caller knows a fingerprint.
+    pub(super) fn authorities(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        let shown = Arc::new(Shown::new());
+        let answer = self.connect(&shown.config()?, |stream| {
+            write!(
+                stream,
+                "GET {AUTHORITY_PATH} HTTP/1.1\r\nHost: {self}\r\nConnection: close\r\n\r\n"
+            )?;
+            let mut answer = Vec::new();
+            // A certificate is small, and a peer that does not say goodbye is no news.
+            let _ = stream.take(MOST).read_to_end(&mut answer);
+            Ok(answer)
+        })?;
+        let mut found: Vec<_> = answer
+            .starts_with(b"HTTP/1.1 200")
+            .then(|| CertificateDer::pem_slice_iter(&answer).filter_map(Result::ok))
+            .into_iter()
+            .flatten()
+            .collect();
+        found.extend(shown.chain());
+        Ok(found)
+    }
+
+    /// Whether a client that trusts this authority, and only it, accepts the server.
+    pub(super) fn check(&self, authority: &CertificateDer<'static>) -> anyhow::Result<()> {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone())?;
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        self.connect(&Arc::new(config), |_| Ok(()))
+    }
+
+    /// Shakes hands and then does something with the connection.
+    fn connect<T>(
+        &self,
+        config: &Arc<ClientConfig>,
+        then: impl FnOnce(&mut Stream<'_, ClientConnection, TcpStream>) -> io::Result<T>,
+    ) -> anyhow::Result<T> {
+        let addresses: Vec<_> = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .with_context(|| format!("{} is not known here; check the name", self.host))?
+            .collect();
+        let mut socket = Err(io::ErrorKind::NotFound.into());
+        for address in addresses {
+            socket = TcpStream::connect_timeout(&address, PATIENCE);
+            if socket.is_ok() {
+                break;
+            }
+        }
+        let mut socket = socket.with_context(|| format!("nothing answers at {self}"))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let name = ServerName::try_from(self.host.clone())?;
+        let mut session = ClientConnection::new(Arc::clone(config), name)?;
+        while session.is_handshaking() {
+            session
+                .complete_io(&mut socket)
+                .with_context(|| format!("no TLS with {self}"))?;
+        }
+        if session.peer_certificates().is_none_or(<[_]>::is_empty) {
+            bail!("{self} shows no certificate");
+        }
+        Ok(then(&mut Stream::new(&mut session, &mut socket))?)
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const MOST: u64 = 64 * 1024;
+
+/// Accepts every certificate, and remembers it: for looking, never for trusting.
+#[derive(Debug)]
+struct Shown {
+    chain: Mutex<Vec<CertificateDer<'static>>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Shown {
+    fn new() -> Self {
+        Self {
+            chain: Mutex::default(),
+            provider: provider(),
+        }
+    }
+
+    fn config(self: &Arc<Self>) -> anyhow::Result<Arc<ClientConfig>> {
+        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Self>::clone(self))
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.chain
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl ServerCertVerifier for Shown {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let all = std::iter::once(own).chain(others);
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = all
+            .map(|certificate| certificate.clone().into_owned())
+            .collect();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_a_host_and_a_port() {
+        for text in [
+            "registry.lan:5000",
+            "192.168.0.2:443",
+            "[fd00::1]:5000",
+            "localhost:1",
+        ] {
+            assert_eq!(text.parse::<Remote>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "a",
+            "https://a:1",
+            "a:0",
+            "a:x",
+            "fd00::1:5000",
+            "a b:1",
+            "../a:1",
+            ":5000",
+        ] {
+            assert!(text.parse::<Remote>().is_err(), "{text:?}");
+        }
+    }
+}

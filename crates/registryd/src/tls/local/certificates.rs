@@ -1,0 +1,98 @@
+//! Making the authority and what it signs.
+
+use std::collections::BTreeSet;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, SanType,
+};
+use time::{Duration, OffsetDateTime};
+
+use super::super::SubjectName;
+
+/// A certificate and its key, in PEM.
+pub(super) struct Pair {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
+
+/// A new authority that may sign for these names and no others.
+pub(super) fn authority(
+    names: &BTreeSet<SubjectName>,
+    title: &str,
+    now: OffsetDateTime,
+) -> Result<Pair, rcgen::Error> {
+    let permitted_subtrees = names.iter().map(|name| match name {
+        SubjectName::Dns(name) => {
+            GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned())
+        }
+        SubjectName::Ip(address) => {
+            let bits = if address.is_ipv4() { 32 } else { 128 };
+            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*address, bits))
+        }
+    });
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name = titled(title);
+    // Signs certificates of servers, but no further authorities.
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    parameters.name_constraints = Some(NameConstraints {
+        permitted_subtrees: permitted_subtrees.collect(),
+        excluded_subtrees: Vec::new(),
+    });
+    parameters.not_before = now - SKEW;
+    parameters.not_after = now + AUTHORITY_LIFE;
+    let key = KeyPair::generate()?;
+    let certificate = parameters.self_signed(&key)?;
+    Ok(Pair {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    })
+}
+
+/// A new certificate for these names, followed by the authority's.
+pub(super) fn leaf(
+    authority: &Pair,
+    names: &BTreeSet<SubjectName>,
+    now: OffsetDateTime,
+) -> Result<Pair, rcgen::Error> {
+    let issuer_key = KeyPair::from_pem(&authority.key)?;
+    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, issuer_key)?;
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name = titled("registryd");
+    parameters.subject_alt_names = names
+        .iter()
+        .map(|name| {
+            Ok(match name {
+                SubjectName::Dns(name) => SanType::DnsName(name.as_str().try_into()?),
+                SubjectName::Ip(address) => SanType::IpAddress(*address),
+            })
+        })
+        .collect::<Result<_, rcgen::Error>>()?;
+    parameters.is_ca = IsCa::ExplicitNoCa;
+    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.use_authority_key_identifier_extension = true;
+    parameters.not_before = now - SKEW;
+    parameters.not_after = now + LEAF_LIFE;
+    let key = KeyPair::generate()?;
+    let certificate = parameters.signed_by(&key, &issuer)?;
+    Ok(Pair {
+        certificate: certificate.pem() + &authority.certificate,
+        key: key.serialize_pem(),
+    })
+}
+
+fn titled(title: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, title);
+    name
+}
+
+/// Clocks of clients may be behind.
+const SKEW: Duration = Duration::hours(1);
+/// Trust is set up by hand on every client, so rarely.
+const AUTHORITY_LIFE: Duration = Duration::days(3650);
+/// Renewed by itself, so short.
+pub(super) const LEAF_LIFE: Duration = Duration::days(90);

@@ -1,0 +1,263 @@
+//! An authority of one's own: TLS where nobody brings a certificate.
+//!
+//! The authority may sign for the hosts it was made for and nothing else, so that clients that trust it risk
+//! nothing beyond this registry. It is kept, because trusting it is work on every client; the server's
+//! certificate is short-lived and renewed by itself.
+
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use time::OffsetDateTime;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use self::certificates::{LEAF_LIFE, Pair};
+use super::facts::address;
+use super::{Facts, Fingerprint, SubjectName};
+use crate::files;
+
+mod certificates;
+mod names;
+
+/// The part of an authority that everybody may have.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Authority {
+    /// Its certificate, in PEM.
+    pub pem: String,
+    /// Of its certificate.
+    pub fingerprint: Fingerprint,
+    /// The names it was made for, without those of this machine.
+    pub hosts: Vec<String>,
+}
+
+/// An authority and a server's certificate in a directory.
+#[derive(Debug)]
+pub struct LocalCa {
+    directory: PathBuf,
+    authority: Authority,
+    /// What the server's certificate shall be for.
+    names: BTreeSet<SubjectName>,
+    /// Before this, nothing needs to be looked at.
+    next: OffsetDateTime,
+}
+
+impl LocalCa {
+    /// Opens the authority in this directory, or makes it, and sees to a certificate for these hosts.
+    ///
+    /// # Errors
+    /// If the directory cannot be used, or its authority may not sign for one of the hosts.
+    pub fn open(directory: &Path, hosts: &[String], now: OffsetDateTime) -> anyhow::Result<Self> {
+        let asked = names::parse(hosts)?;
+        let failed = || format!("the local authority in {}", directory.display());
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(failed)?;
+        let _lock = lock(directory).with_context(failed)?;
+        let pair = match read_pair(directory, CA).with_context(failed)? {
+            Some(pair) => pair,
+            None => create(directory, &asked, now).with_context(failed)?,
+        };
+        let permitted = permitted(&pair.certificate).with_context(failed)?;
+        let may = |name: &&SubjectName| permitted.iter().any(|p| names::is_within(name, p));
+        if let Some(name) = asked.iter().find(|name| !may(name)) {
+            let permitted: Vec<_> = permitted.iter().map(ToString::to_string).collect();
+            bail!(
+                "the authority in {dir} may sign only for {}, not for {name}; go without that host, or move {dir} \
+                 away for a new authority, which every client must be told to trust anew",
+                permitted.join(", "),
+                dir = directory.display(),
+            );
+        }
+        // A container has another host name each time: what cannot be signed for is left out.
+        let own = names::own();
+        let names = asked
+            .iter()
+            .chain(own.iter().filter(may))
+            .cloned()
+            .collect();
+        let fingerprint = fingerprint(&pair.certificate).with_context(failed)?;
+        let mut local = Self {
+            directory: directory.to_owned(),
+            authority: Authority {
+                pem: pair.certificate,
+                fingerprint,
+                hosts: asked.iter().map(ToString::to_string).collect(),
+            },
+            names,
+            next: now,
+        };
+        local.renew_locked(now).with_context(failed)?;
+        Ok(local)
+    }
+
+    /// What clients need.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The server's certificate, followed by the authority's.
+    pub fn certificate_path(&self) -> PathBuf {
+        self.directory.join(LEAF).with_extension("crt")
+    }
+
+    /// The server's key.
+    pub fn key_path(&self) -> PathBuf {
+        self.directory.join(LEAF).with_extension("key")
+    }
+
+    /// The authority's certificate.
+    pub fn authority_path(&self) -> PathBuf {
+        self.directory.join(CA).with_extension("crt")
+    }
+
+    /// Renews the server's certificate if two thirds of its life have passed, or if it is not what it
+    /// should be.
+    ///
+    /// # Errors
+    /// If the directory cannot be read or written. Then it is tried again some minutes later.
+    pub(super) fn renew(&mut self, now: OffsetDateTime) -> anyhow::Result<()> {
+        if now < self.next {
+            return Ok(());
+        }
+        self.next = now + AGAIN;
+        let _lock = lock(&self.directory)?;
+        self.renew_locked(now)
+    }
+
+    fn renew_locked(&mut self, now: OffsetDateTime) -> anyhow::Result<()> {
+        self.next = now + AGAIN;
+        let old = read_pair(&self.directory, LEAF).ok().flatten();
+        if old.is_some_and(|pair| self.is_good(&pair, now)) {
+            return Ok(());
+        }
+        let authority = read_pair(&self.directory, CA)?
+            .with_context(|| format!("{} is gone", self.authority_path().display()))?;
+        let leaf = certificates::leaf(&authority, &self.names, now)
+            .context("the authority's key cannot sign")?;
+        write_pair(&self.directory, LEAF, &leaf)
+    }
+
+    /// Whether the certificate is signed by the authority, belongs to its key, is for what it should be
+    /// for, and has a third of its life left.
+    fn is_good(&self, pair: &Pair, now: OffsetDateTime) -> bool {
+        let Some(facts) = first(&pair.certificate).and_then(|own| Facts::of(&own)) else {
+            return false;
+        };
+        let names: BTreeSet<_> = facts.names.iter().cloned().collect();
+        let fits = rcgen::KeyPair::from_pem(&pair.key).is_ok_and(|key| {
+            first(&pair.certificate).is_some_and(|own| {
+                X509Certificate::from_der(&own).is_ok_and(|(_, own)| {
+                    &*own.public_key().subject_public_key.data
+                        == rcgen::PublicKeyData::der_bytes(&key)
+                })
+            })
+        });
+        fits && names == self.names
+            && pair.certificate.ends_with(&self.authority.pem)
+            && facts.not_before <= now
+            && now < facts.not_after - LEAF_LIFE / 3
+    }
+}
+
+fn create(
+    directory: &Path,
+    asked: &BTreeSet<SubjectName>,
+    now: OffsetDateTime,
+) -> anyhow::Result<Pair> {
+    let names: BTreeSet<_> = asked.iter().cloned().chain(names::own()).collect();
+    let host = asked
+        .first()
+        .map_or_else(|| "localhost".to_owned(), ToString::to_string);
+    let title = format!("registryd authority for {host}, {}", super::day(now));
+    let pair = certificates::authority(&names, &title, now)?;
+    write_pair(directory, CA, &pair)?;
+    tracing::info!(
+        "a new local authority was made in {}; keep it: clients are told to trust it",
+        directory.display()
+    );
+    Ok(pair)
+}
+
+/// Two processes on one volume, as in a rolling update, make one authority.
+fn lock(directory: &Path) -> anyhow::Result<std::fs::File> {
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join("lock"))?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+fn read_pair(directory: &Path, name: &str) -> anyhow::Result<Option<Pair>> {
+    let read = |extension: &str| {
+        let path = directory.join(name).with_extension(extension);
+        let bytes = files::read_if_there(&path).with_context(|| path.display().to_string())?;
+        anyhow::Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    };
+    match (read("crt")?, read("key")?) {
+        (Some(certificate), Some(key)) => Ok(Some(Pair { certificate, key })),
+        // The key is written first: alone it is what a crash left behind.
+        (None, _) => Ok(None),
+        (Some(_), None) => bail!(
+            "{name}.crt is there, but {name}.key is not; bring the key back, or move both away"
+        ),
+    }
+}
+
+fn write_pair(directory: &Path, name: &str, pair: &Pair) -> anyhow::Result<()> {
+    let path = |extension| directory.join(name).with_extension(extension);
+    files::replace(&path("key"), pair.key.as_bytes(), 0o600)?;
+    files::replace(&path("crt"), pair.certificate.as_bytes(), 0o644)?;
+    Ok(())
+}
+
+fn first(pem: &str) -> Option<CertificateDer<'static>> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok()
+}
+
+fn fingerprint(pem: &str) -> anyhow::Result<Fingerprint> {
+    let der = first(pem).context("ca.crt holds no certificate")?;
+    Ok(Fingerprint::of(&der))
+}
+
+/// The names that an authority may sign for.
+fn permitted(pem: &str) -> anyhow::Result<Vec<SubjectName>> {
+    let der = first(pem).context("ca.crt holds no certificate")?;
+    let (_, certificate) =
+        X509Certificate::from_der(&der).context("ca.crt holds no readable certificate")?;
+    let constraints = certificate
+        .name_constraints()?
+        .context("ca.crt is not limited to the names of a registry, so it was not made here")?;
+    let subtrees = constraints.value.permitted_subtrees.iter().flatten();
+    Ok(subtrees
+        .filter_map(|subtree| match &subtree.base {
+            GeneralName::DNSName(name) => Some(SubjectName::Dns((*name).to_owned())),
+            // The address, then a mask that is all ones.
+            GeneralName::IPAddress(bytes) => bytes
+                .get(..bytes.len() / 2)
+                .and_then(address)
+                .map(SubjectName::Ip),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Whether this PEM holds a private key, which nobody may be given.
+pub(crate) fn holds_private_key(pem: &[u8]) -> bool {
+    PrivateKeyDer::from_pem_slice(pem).is_ok()
+}
+
+const CA: &str = "ca";
+const LEAF: &str = "tls";
+/// How often the certificate is looked at.
+const AGAIN: time::Duration = time::Duration::minutes(10);

@@ -1,0 +1,192 @@
+//! The local authority.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+use crate::tls::local::LocalCa;
+
+fn hosts(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn opened(directory: &Path, names: &[&str]) -> Opened {
+    let tls = Tls::local(crate::config::LocalTls {
+        hosts: hosts(names),
+        ..Default::default()
+    });
+    open(&tls, true, Vec::new(), directory.to_owned()).unwrap()
+}
+
+#[test]
+fn clients_that_trust_the_authority_accept_every_name_of_the_registry_and_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = opened(
+        directory.path(),
+        &["registry.lan", "192.0.2.7", "hub.tools.svc"],
+    );
+    let authority = opened.authority.unwrap().pem;
+    let config = opened.live.config();
+    for name in [
+        "registry.lan",
+        "192.0.2.7",
+        "hub.tools",
+        "hub.tools.svc",
+        "hub.tools.svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    ] {
+        let accepted = shake(&config, client(roots(&authority), None), name);
+        assert!(accepted.is_ok(), "{name}: {:?}", accepted.err());
+    }
+    for name in ["other.lan", "192.0.2.8"] {
+        assert!(
+            shake(&config, client(roots(&authority), None), name).is_err(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_authority_cannot_vouch_for_anybody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = opened(&directory.path().join("ca"), &["registry.lan"]);
+    let ours = opened.authority.unwrap();
+    // Somebody has the key and signs for another host.
+    let key = std::fs::read_to_string(directory.path().join("ca/ca.key")).unwrap();
+    let stolen = Authority {
+        issuer: Issuer::from_ca_cert_pem(&ours.pem, KeyPair::from_pem(&key).unwrap()).unwrap(),
+        pem: ours.pem.clone(),
+    };
+    for (name, accepted) in [
+        ("bank.example", false),
+        ("203.0.113.1", false),
+        ("registry.lan", true),
+    ] {
+        write(directory.path(), &stolen.sign(&[name]));
+        let (live, _) = Reloader::open(
+            paths(directory.path()),
+            settings(),
+            None,
+            Vec::new(),
+            OffsetDateTime::now_utc(),
+        )
+        .unwrap();
+        let shaken = shake(&live.config(), client(roots(&ours.pem), None), name);
+        assert_eq!(shaken.is_ok(), accepted, "{name}");
+    }
+}
+
+#[test]
+fn keys_are_for_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca");
+    opened(&ca, &["registry.lan"]);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&ca), 0o700);
+    assert_eq!(mode(&ca.join("ca.key")), 0o600);
+    assert_eq!(mode(&ca.join("tls.key")), 0o600);
+}
+
+#[test]
+fn a_restart_changes_nothing_and_two_thirds_of_a_life_bring_a_new_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = hosts(&["registry.lan"]);
+    let now = OffsetDateTime::now_utc();
+    let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    let open = |now| LocalCa::open(directory.path(), &names, now).unwrap();
+    open(now);
+    let (authority, leaf) = (read("ca.crt"), read("tls.crt"));
+    open(now + Duration::days(59));
+    assert_eq!(read("tls.crt"), leaf);
+    open(now + Duration::days(61));
+    assert_ne!(read("tls.crt"), leaf);
+    assert_eq!(read("ca.crt"), authority);
+}
+
+#[test]
+fn a_running_server_renews_by_itself_and_clients_notice_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut opened = opened(directory.path(), &["registry.lan"]);
+    let authority = opened.authority.take().unwrap().pem;
+    let before = opened.live.facts();
+    let now = OffsetDateTime::now_utc();
+    assert_eq!(
+        opened.reloader.check(now + Duration::days(59)),
+        Reload::Unchanged
+    );
+    assert_eq!(
+        opened.reloader.check(now + Duration::days(61)),
+        Reload::Swapped
+    );
+    assert!(opened.live.facts().not_after > before.not_after);
+    // The new one is valid from its own now, which is not yet: only its signature is checked here.
+    let new = opened.live.facts();
+    assert_eq!(new.issuer, before.issuer);
+    assert_eq!(new.names, before.names);
+    assert_eq!(
+        std::fs::read_to_string(directory.path().join("ca.crt")).unwrap(),
+        authority
+    );
+}
+
+#[test]
+fn damaged_or_foreign_certificates_are_made_anew_under_the_same_authority() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = hosts(&["registry.lan"]);
+    let now = OffsetDateTime::now_utc();
+    let fingerprint = || {
+        let local = LocalCa::open(directory.path(), &names, now).unwrap();
+        let paths = paths(directory.path());
+        let (live, _) = Reloader::open(paths, settings(), None, Vec::new(), now).unwrap();
+        shake(
+            &live.config(),
+            client(roots(&local.authority().pem), None),
+            "registry.lan",
+        )
+        .unwrap();
+        local.authority().fingerprint
+    };
+    let first = fingerprint();
+    for damage in ["tls.crt", "tls.key"] {
+        std::fs::write(directory.path().join(damage), "half").unwrap();
+        assert_eq!(fingerprint(), first, "{damage}");
+        std::fs::remove_file(directory.path().join(damage)).unwrap();
+        assert_eq!(fingerprint(), first, "{damage}");
+    }
+    write(
+        directory.path(),
+        &Authority::new("other").sign(&["registry.lan"]),
+    );
+    assert_eq!(fingerprint(), first);
+}
+
+#[test]
+fn a_host_that_the_authority_may_not_sign_for_is_refused_and_the_authority_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = OffsetDateTime::now_utc();
+    let open = |names: &[&str]| LocalCa::open(directory.path(), &hosts(names), now);
+    let first = open(&["registry.lan"]).unwrap().authority().fingerprint;
+    let error = open(&["registry.lan", "hub.lan"]).unwrap_err().to_string();
+    assert!(
+        error.contains("not for hub.lan") && error.contains("trust anew"),
+        "{error}"
+    );
+    let below = open(&["mirror.registry.lan"]).unwrap();
+    assert_eq!(below.authority().fingerprint, first);
+}
+
+#[test]
+fn an_authority_without_its_key_or_without_limits_is_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = OffsetDateTime::now_utc();
+    let open = || LocalCa::open(directory.path(), &hosts(&["registry.lan"]), now);
+    open().unwrap();
+    std::fs::remove_file(directory.path().join("ca.key")).unwrap();
+    assert!(format!("{:#}", open().unwrap_err()).contains("ca.key is not"));
+    let foreign = Authority::new("company");
+    std::fs::write(directory.path().join("ca.crt"), &foreign.pem).unwrap();
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    std::fs::write(directory.path().join("ca.key"), key).unwrap();
+    assert!(format!("{:#}", open().unwrap_err()).contains("not limited"));
+}
