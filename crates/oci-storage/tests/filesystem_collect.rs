@@ -2,8 +2,6 @@
 #![cfg(all(feature = "filesystem", target_os = "linux"))]
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "a failed expectation is how a test reports"
 )]
 

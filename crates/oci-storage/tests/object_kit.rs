@@ -1,6 +1,10 @@
 //! The contracts of both planes, on the records engine over a bucket in memory.
 
 #![cfg(feature = "object-store")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed expectation is how a test reports"
+)]
 
 use std::pin::Pin;
 

@@ -1,5 +1,7 @@
 //! `registryd storage`: what it copies, what it finds, what it repairs, and how it ends.
 #![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a failed expectation is how a test reports"
 )]

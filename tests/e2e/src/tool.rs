@@ -32,8 +32,7 @@ fn package(program: &str) -> &str {
     match program {
         "dockerd" | "docker" => "docker.io",
         "ctr" | "containerd" => "containerd",
-        "unshare" | "setpriv" => "util-linux",
-        "nsenter" => "util-linux",
+        "nsenter" | "setpriv" | "unshare" => "util-linux",
         "mount" | "umount" => "mount",
         "ip" => "iproute2",
         "nginx" => "nginx-light",

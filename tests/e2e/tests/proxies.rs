@@ -48,7 +48,7 @@ fn nginx_in_every_way_pushes_and_pulls() -> Result<()> {
                          location / {{ proxy_pass http://127.0.0.1:{}; proxy_http_version 1.1;\n\
                          proxy_set_header Host {host}; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
                          {proto} }} }}\n",
-                        tls.certificate.display(),
+                        tls.chain.display(),
                         tls.key.display(),
                         registry.port,
                     )?;
@@ -98,7 +98,7 @@ fn what_proxy_config_prints_pushes_and_pulls() -> Result<()> {
         let (certificate, key) = if proxy == "haproxy" {
             (&tls.both, &tls.both)
         } else {
-            (&tls.certificate, &tls.key)
+            (&tls.chain, &tls.key)
         };
         let printed = Command::new(registryd()?)
             .args(["proxy-config", proxy, "--host", &format!("{NAME}:{port}")])
@@ -283,7 +283,7 @@ impl Drop for Program {
 
 /// A certificate for [`NAME`] that signs itself.
 struct Certificate {
-    certificate: PathBuf,
+    chain: PathBuf,
     key: PathBuf,
     both: PathBuf,
 }
@@ -292,12 +292,12 @@ impl Certificate {
     fn write(directory: &Path) -> Result<Self> {
         let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()])?;
         let files = Self {
-            certificate: directory.join("tls.crt"),
+            chain: directory.join("tls.crt"),
             key: directory.join("tls.key"),
             both: directory.join("tls.pem"),
         };
         let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        fs::write(&files.certificate, &certificate)?;
+        fs::write(&files.chain, &certificate)?;
         fs::write(&files.key, &key)?;
         fs::write(&files.both, certificate + &key)?;
         Ok(files)
@@ -323,7 +323,7 @@ impl Client {
     fn new(scratch: &Path, tls: &Certificate, listens: u16, port: u16) -> Self {
         Self {
             scratch: scratch.to_owned(),
-            ca: tls.certificate.clone(),
+            ca: tls.chain.clone(),
             port,
             listens,
         }

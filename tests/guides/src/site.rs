@@ -1,5 +1,6 @@
 //! The machine of a guide.
 
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ impl Site {
         machine.own_network(&addresses)?;
         let mut text = fs::read_to_string(&file)?;
         for (address, names) in hosts {
-            text.push_str(&format!("{address} {names}\n"));
+            let _ = writeln!(text, "{address} {names}");
         }
         // The mounted file stays the same one.
         fs::write(&file, text)?;

@@ -146,6 +146,10 @@ struct Collector {
 }
 
 /// Everything.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that a step reads or writes"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State {
     revision: Name,
@@ -290,7 +294,7 @@ impl Untagged {
             CollectorAt::Check => step("reads the log, decides", &|to, run| {
                 let is_revision = self.removes_revision(*run);
                 let logged = to.logged && !self.is(Mutant::NoDeltaLog);
-                run.doomed = !run.marked && !logged && !(is_revision && self.young);
+                run.doomed = !(run.marked || logged || is_revision && self.young);
                 run.at = CollectorAt::Remove;
             }),
             CollectorAt::Remove => step("renames what nobody needs into the trash", &|to, run| {

@@ -87,7 +87,7 @@ impl Moto {
     /// How a client reaches its bucket, below `root`.
     pub fn options(&self, root: &str) -> S3Options {
         let mut options = S3Options::new(BUCKET);
-        options.root = root.to_owned();
+        root.clone_into(&mut options.root);
         options.endpoint = Some(self.endpoint());
         options.access_key = Some("tests".to_owned());
         options.secret_key = Some("tests-secret".to_owned());

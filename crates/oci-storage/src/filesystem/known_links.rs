@@ -94,7 +94,7 @@ impl fmt::Debug for KnownLinks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KnownLinks")
             .field("links", &self.cache.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,6 +120,7 @@ mod tests {
     }
 
     /// Until a change can no longer go unnoticed.
+    #[expect(clippy::disallowed_methods, reason = "no runtime waits for this")]
     fn settle(path: &Path) {
         while !has_settled(&fs::metadata(path).unwrap()) {
             thread::sleep(Duration::from_millis(10));
@@ -127,6 +128,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "nothing here must last")]
     fn a_link_is_known_until_its_file_changes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("link");

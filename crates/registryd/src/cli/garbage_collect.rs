@@ -23,6 +23,10 @@ use crate::telemetry;
 ///
 /// The exit status is 0 when all was done, 3 when the share of garbage is so unusual that nothing was removed,
 /// 4 when another collection is at work or pushes left no time for it, and 1 for any other failure.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The configuration file; by default what the variable `REGISTRY_CONFIGURATION_PATH` names.
@@ -247,15 +251,14 @@ impl CollectObserver for Printer {
         let (digest, why) = (candidate.digest, candidate.kind.reason());
         let mut out = std::io::stdout().lock();
         // Who does not want to hear it any more wants it done all the same.
-        let _ = match candidate.repository {
-            Some(at) => writeln!(out, "{what} eligible for deletion: {at} {digest} ({why})"),
-            None => {
-                let size = size(candidate.size);
-                writeln!(
-                    out,
-                    "{what} eligible for deletion: {digest} ({size}, {why})"
-                )
-            }
+        let _ = if let Some(at) = candidate.repository {
+            writeln!(out, "{what} eligible for deletion: {at} {digest} ({why})")
+        } else {
+            let size = size(candidate.size);
+            writeln!(
+                out,
+                "{what} eligible for deletion: {digest} ({size}, {why})"
+            )
         };
     }
 

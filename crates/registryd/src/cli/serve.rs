@@ -113,20 +113,17 @@ async fn serve(
     if let Some(operators) = operators {
         background.spawn(debug::serve(operators, assembled.debug));
     }
-    let live = match assembled.tls {
-        Some(opened) => {
-            if let Some(authority) = &opened.authority {
-                announce(&listener, authority);
-            }
-            let (hurry, hurried) = mpsc::channel(1);
-            background.spawn(on_hangup(hangup, Some(hurry)));
-            background.spawn(opened.reloader.run(tls::INTERVAL, hurried));
-            Some(opened.live)
+    let live = if let Some(opened) = assembled.tls {
+        if let Some(authority) = &opened.authority {
+            announce(&listener, authority);
         }
-        None => {
-            background.spawn(on_hangup(hangup, None));
-            None
-        }
+        let (hurry, hurried) = mpsc::channel(1);
+        background.spawn(on_hangup(hangup, Some(hurry)));
+        background.spawn(opened.reloader.run(tls::INTERVAL, hurried));
+        Some(opened.live)
+    } else {
+        background.spawn(on_hangup(hangup, None));
+        None
     };
     // Failing means that nobody asked to be told.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -145,8 +142,8 @@ async fn serve(
 /// SIGHUP reads certificate and key at once; password files are read when they change in any case.
 async fn on_hangup(mut hangup: Signal, hurry: Option<mpsc::Sender<()>>) {
     while hangup.recv().await.is_some() {
-        tracing::info!("SIGHUP: certificate and key are read again");
         if let Some(hurry) = &hurry {
+            tracing::info!("SIGHUP: certificate and key are read again");
             // A full channel means that it is about to happen.
             let _ = hurry.try_send(());
         }

@@ -99,6 +99,10 @@ pub(super) static AZURE_KEYS: &[Key] = &[
 ];
 
 /// `storage.s3`
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the configuration"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -220,6 +220,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::many_single_char_names, reason = "they only differ")]
     fn everything_that_is_named_anywhere() {
         let [a, b, c, d, e, f] = [1, 2, 3, 4, 5, 6].map(digest);
         let long = Digest::of(oci_core::Algorithm::Sha512, b"x");
