@@ -1,4 +1,8 @@
 //! The contracts of both planes, on the records engine over a bucket of an S3 server.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed expectation is how a test reports"
+)]
 
 use std::pin::Pin;
 

@@ -2,7 +2,6 @@
 //! docs/object-storage.md.
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     reason = "helpers of tests say what they expect, as tests do"
 )]
 

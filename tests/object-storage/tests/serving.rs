@@ -48,7 +48,7 @@ fn the_requests_of_one_upload_go_to_two_replicas_and_survive_one_of_them() {
     // Small pieces, which are no parts yet, and a large one.
     let lengths = [300_000, 1, 70_000, 6 << 20, 5000, 12 << 20, 400_000, 77];
     let content: Vec<u8> = (0..lengths.iter().sum::<usize>())
-        .map(|n| (n / 251 % 256) as u8)
+        .map(|n| u8::try_from(n / 251 % 256).unwrap())
         .collect();
     let begun = ask(&one.address, "POST", "/v2/a/blobs/uploads/", &[], b"").unwrap();
     assert_eq!(begun.status, 202);
@@ -199,7 +199,7 @@ fn without_conditions(address: String) -> String {
 
 fn pass_on(mut client: std::net::TcpStream, address: &str) -> Option<()> {
     let mut request = Vec::new();
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     let (end, length) = loop {
         let read = client.read(&mut buffer).ok()?;
         request.extend_from_slice(&buffer[..read]);

@@ -65,7 +65,8 @@ fn every_key_has_a_row() {
             rest.is_some_and(|rest| rest.starts_with('.') || rest.starts_with("[]."))
         };
         let has = seen.contains(path.as_str());
-        let container = !key.kind.keys().is_empty() || matches!(key.kind, Kind::Opaque);
+        let container =
+            !key.kind.keys().is_empty() || matches!(key.kind, Kind::Opaque | Kind::Map(_));
         let list = matches!(key.kind, Kind::List(items) if !items.is_scalar());
         if !has && !((container || list) && rows.iter().any(below)) {
             missing.push(path);

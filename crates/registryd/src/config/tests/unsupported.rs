@@ -101,6 +101,7 @@ fn every_key_that_is_read_has_a_field() {
         "{s3: {bucket: b}}",
         "{gcs: {bucket: b}}",
         "{azure: {accountname: a, container: c}}",
+        "{sled: {path: /s}}",
     ]
     .map(|driver| {
         let text = format!(
