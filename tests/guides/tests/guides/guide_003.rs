@@ -16,8 +16,12 @@ fn docker_logs_in_pushes_and_pulls() -> Result<()> {
     )
     .succeed()?;
     let docker = site.docker("registry:2")?;
-    site.shell("htpasswd -Bbn admin 2secret > auth/htpasswd")
+    let line = docker
+        .command("run")
+        .args(["--rm", "--network", "none", "--entrypoint", "htpasswd"])
+        .args(["registry:2", "-Bbn", "admin", "2secret"])
         .succeed()?;
+    std::fs::write(site.path("auth/htpasswd"), line.text())?;
 
     let folder = site.machine().path().display();
     docker
