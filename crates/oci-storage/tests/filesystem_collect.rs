@@ -385,6 +385,20 @@ async fn an_unusual_share_stops_before_anything_goes() {
     assert_eq!(collect(&store, &options).await.removed.count, 1);
 }
 
+/// As in the middle of a restore.
+#[tokio::test]
+async fn content_without_any_repository_stops_it_as_well() {
+    let volume = Volume::new();
+    push_image(&volume.open(), &name("a"), 1, &["t"])
+        .await
+        .unwrap();
+    std::fs::remove_dir_all(volume.at("repositories")).unwrap();
+    let store = volume.open();
+    let collected = store.collect(&now(), Arc::new(())).await.unwrap();
+    assert_eq!(collected.end, CollectEnd::Braked);
+    assert!(collected.garbage.count > 0 && collected.removed.count == 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_at_once_are_one() {
     let volume = Volume::new();

@@ -530,11 +530,7 @@ impl Check<'_> {
                         continue;
                     }
                 }
-                let repaired = self.options.repair
-                    && match manifests.unlink_blob(repository, digest).await {
-                        Ok(()) | Err(StoreError::NotFound) => true,
-                        Err(error) => return Err(failed(error)),
-                    };
+                let repaired = self.options.repair && self.unlink(repository, digest).await?;
                 self.find(
                     FindingKind::DeadLink,
                     Some(repository),
@@ -546,6 +542,28 @@ impl Check<'_> {
             match next(&listed) {
                 Some(after) => page = after,
                 None => return Ok(()),
+            }
+        }
+    }
+
+    /// Removes a link to nothing; `false` if there was something after all.
+    async fn unlink(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let (blobs, manifests) = (self.registry.blobs(), self.registry.manifests());
+        match manifests.unlink_blob(repository, digest).await {
+            Ok(()) | Err(StoreError::NotFound) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        // It may have been pushed since it was missed: then its link is back before anybody can need it.
+        match blobs.stat(digest).await {
+            Err(StoreError::NotFound) => Ok(true),
+            Err(error) => Err(failed(error)),
+            Ok(blob) => {
+                let linked = manifests.link_blob(repository, &blob).await;
+                linked.map(|()| false).map_err(failed)
             }
         }
     }

@@ -272,7 +272,11 @@ impl Probe<'_> {
         let value = Bytes::copy_from_slice(value.as_bytes());
         match self.records.put_if(key, value, expected).await {
             Ok(_) => Ok(true),
-            Err(RecordError::Conflict | RecordError::Ambiguous(_)) => Ok(false),
+            // A service that does not know of conditions may refuse them in any way. That it can write
+            // at all is known.
+            Err(
+                RecordError::Conflict | RecordError::Ambiguous(_) | RecordError::Unavailable(_),
+            ) => Ok(false),
             Err(error) => Err(BucketError::other(self.bucket.name(), error)),
         }
     }

@@ -121,6 +121,9 @@ impl Leader {
     }
 
     fn begin(&self) -> Option<Vec<oneshot::Sender<()>>> {
+        // Not between the note of a change and the change: this flush would not be the one that makes
+        // it durable.
+        let _changes = self.shared.changes();
         let mut state = self.shared.commits.lock();
         if state.waiting.is_empty() || state.broken.is_some() {
             state.waiting.clear();
@@ -143,6 +146,8 @@ impl Drop for Leader {
             .broken
             .get_or_insert_with(|| "the flush did not return".to_owned());
         state.waiting.clear();
+        // The next one who waits looks again, and finds it broken.
+        state.at_work = false;
     }
 }
 

@@ -17,7 +17,7 @@ use oci_http::RegistryService;
 use crate::config::{Auth, Config, StorageDriver, Tls};
 use crate::debug::Shown;
 use crate::health::{Health, StorageProbe};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::server::app::{App, AppOptions};
 use crate::server::{Limits, TrustedProxies};
 use crate::tls;
@@ -130,8 +130,10 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
     options.metrics = counted;
     options.proxies = TrustedProxies::new(http.trustedproxies.clone());
     if let Some(tls) = &tls {
-        let certificate = tls.certificate.clone();
-        debug.certificates = Arc::new(move || metrics::certificates(&[&certificate]));
+        // What is served, which is not what is in the file if that was refused.
+        let (file, live) = (tls.certificate.display().to_string(), Arc::clone(&tls.live));
+        debug.certificates =
+            Arc::new(move || vec![(file.clone(), live.facts().not_after.unix_timestamp())]);
         let authority = tls.authority.as_ref();
         options.authority = authority.map(|authority| authority.pem.clone().into());
     }

@@ -113,6 +113,14 @@ impl Rules<'_> {
                     .fix("write `storage: {gc: {enabled: true}}`"),
             );
         }
+        if enabled == Some(true) && self.get("storage.filesystem").is_none() {
+            let source = self.source("storage.gc.enabled");
+            self.diagnostics.push(
+                Diagnostic::warning("`storage.gc` has no effect on this storage driver", source)
+                    .why("only `storage.filesystem` can be collected")
+                    .fix("remove `gc`, or keep the content in `storage.filesystem`"),
+            );
+        }
         let short = |text: &str| super::duration::parse(text).is_ok_and(|grace| grace < AN_HOUR);
         if enabled == Some(true)
             && self

@@ -21,10 +21,7 @@ use prometheus_client::registry::Registry as Exposed;
 
 use crate::health::Health;
 
-mod certificates;
 mod process;
-
-pub(crate) use certificates::certificates;
 
 /// Everything that is counted. Shared by all requests.
 pub struct Metrics {
@@ -328,6 +325,8 @@ impl Metrics {
             process.sample();
             certificates()
         });
+        // One that cannot be told any more is gone, and does not stay as it was.
+        sampled.certificate.clear();
         for (file, end) in read.await.unwrap_or_default() {
             sampled
                 .certificate

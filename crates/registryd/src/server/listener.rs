@@ -37,10 +37,11 @@ pub async fn bind(addr: &ListenAddr, key: &'static str) -> Result<Listener, Bind
             Ok(Listener::Tcp(listener))
         }
         ListenAddr::Unix(path) => {
-            // A socket that a killed process left behind refuses connections and can go.
-            if UnixStream::connect(path)
-                .await
-                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+            // A socket that a killed process left behind refuses connections and can go. So does any file.
+            if is_socket(path)
+                && UnixStream::connect(path)
+                    .await
+                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
             {
                 std::fs::remove_file(path).map_err(failed)?;
             }
@@ -48,6 +49,12 @@ pub async fn bind(addr: &ListenAddr, key: &'static str) -> Result<Listener, Bind
             Ok(Listener::Unix(listener, path.clone()))
         }
     }
+}
+
+fn is_socket(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// The socket that systemd, or whatever started this process, holds open for it: `LISTEN_FDS`.

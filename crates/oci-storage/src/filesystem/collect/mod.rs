@@ -106,10 +106,15 @@ impl Run<'_> {
 
     fn remove(&mut self, marked: Marked) -> Result<CollectEnd, Failure> {
         let Collected {
-            garbage, content, ..
+            garbage,
+            content,
+            repositories,
+            ..
         } = self.collected;
+        // Content without a single repository is a volume that is being restored, or half mounted.
+        let unusual = repositories == 0 && garbage.count > 0;
         if let Some(brake) = &self.options.brake
-            && brake.stops(garbage.bytes, content.bytes)
+            && (unusual || brake.stops(garbage.bytes, content.bytes))
         {
             return Ok(CollectEnd::Braked);
         }

@@ -30,7 +30,9 @@ pub(super) struct Entrypoint {
 }
 
 pub(super) fn run(entrypoint: Entrypoint) -> anyhow::Result<ExitCode> {
-    match Action::of(entrypoint.arguments) {
+    let named = std::env::var_os("REGISTRY_CONFIGURATION_PATH").is_some();
+    let shipped = configuration().filter(|_| !named);
+    match Action::of(entrypoint.arguments, shipped) {
         Action::Ourselves(arguments) => {
             let name = OsString::from("registryd");
             Ok(Cli::parse_from(std::iter::once(name).chain(arguments)).run())
@@ -58,10 +60,12 @@ enum Action {
 }
 
 impl Action {
-    fn of(mut arguments: Vec<OsString>) -> Self {
+    /// `shipped` is what is served when no file is named, by argument or variable.
+    fn of(mut arguments: Vec<OsString>, shipped: Option<PathBuf>) -> Self {
         let serve = || OsString::from("serve");
         let Some(first) = arguments.first().cloned() else {
-            return Self::Ourselves(vec![serve()]);
+            let shipped = shipped.map(PathBuf::into_os_string);
+            return Self::Ourselves(std::iter::once(serve()).chain(shipped).collect());
         };
         let name = first.to_string_lossy();
         let extension = Path::new(&first).extension().and_then(OsStr::to_str);
@@ -75,7 +79,6 @@ impl Action {
             if !["--version", "-V", "--help", "-h"].contains(&&*name) {
                 arguments.insert(0, serve());
             }
-            return Self::Ourselves(arguments);
         } else if !Cli::command()
             .get_subcommands()
             .any(|ours| ours.get_name() == name)
@@ -83,10 +86,19 @@ impl Action {
             arguments.remove(0);
             return Self::Program(first, arguments);
         }
-        if arguments.first().is_some_and(|command| command == "serve")
-            && let Some(path) = arguments.get_mut(1)
-        {
-            *path = mounted(Path::new(path), PLACES.map(Path::new)).into_os_string();
+        if arguments.first().is_some_and(|command| command == "serve") {
+            // Options may stand before the file, but the ones that take a value do not name it.
+            let is_option = |word: &OsString| word.to_string_lossy().starts_with('-');
+            match arguments.get_mut(1) {
+                Some(path) if !is_option(path) => {
+                    *path = mounted(Path::new(path), PLACES.map(Path::new)).into_os_string();
+                }
+                _ => {
+                    if let Some(shipped) = shipped {
+                        arguments.insert(1, shipped.into_os_string());
+                    }
+                }
+            }
         }
         Self::Ourselves(arguments)
     }
@@ -120,11 +132,39 @@ mod tests {
     use super::*;
 
     fn action(words: &[&str]) -> Action {
-        Action::of(words.iter().map(OsString::from).collect())
+        Action::of(words.iter().map(OsString::from).collect(), None)
     }
 
     fn ours(words: &[&str]) -> Action {
         Action::Ourselves(words.iter().map(OsString::from).collect())
+    }
+
+    /// Options must not make a container serve something else than without them.
+    #[test]
+    fn options_leave_the_file_of_the_image_in_place() {
+        let of = |words: &[&str]| {
+            let words = words.iter().map(OsString::from).collect();
+            Action::of(words, Some(PathBuf::from("/etc/x.yml")))
+        };
+        assert_eq!(of(&[]), ours(&["serve", "/etc/x.yml"]));
+        assert_eq!(
+            of(&["--strict"]),
+            ours(&["serve", "/etc/x.yml", "--strict"])
+        );
+        assert_eq!(
+            of(&["serve", "--tls", "local", "--host", "registry.lan"]),
+            ours(&[
+                "serve",
+                "/etc/x.yml",
+                "--tls",
+                "local",
+                "--host",
+                "registry.lan"
+            ])
+        );
+        assert_eq!(of(&["serve", "/my.yml"]), ours(&["serve", "/my.yml"]));
+        assert_eq!(of(&["--version"]), ours(&["--version"]));
+        assert_eq!(of(&["healthcheck"]), ours(&["healthcheck"]));
     }
 
     #[test]

@@ -58,6 +58,17 @@ pub(super) fn run(arguments: Healthcheck) -> anyhow::Result<ExitCode> {
 /// As a kubelet's probe, this takes any certificate: it asks without credentials, and a certificate that
 /// clients refuse is no reason to restart a container.
 async fn check(target: &Target) -> anyhow::Result<StatusCode> {
+    let status = ask(target).await?;
+    if status == StatusCode::BAD_REQUEST && !target.tls {
+        // `serve --tls` switches it on, which no configuration tells.
+        let tls = true;
+        let target = target.clone();
+        return ask(&Target { tls, ..target }).await;
+    }
+    Ok(status)
+}
+
+async fn ask(target: &Target) -> anyhow::Result<StatusCode> {
     let mut connection = Connection::open(target, any_certificate()?).await?;
     let status = connection
         .status(&format!("{}/readyz", target.prefix))
@@ -102,7 +113,8 @@ fn target(config: &Config) -> Target {
     Target {
         tls: config.http.tls.is_some(),
         place,
-        prefix: config.http.prefix.trim_end_matches('/').to_owned(),
+        // Probes are answered at the root, whatever the registry's prefix is.
+        prefix: String::new(),
     }
 }
 
@@ -142,7 +154,8 @@ mod tests {
             ("REGISTRY_HTTP_TLS_KEY", "/certs/tls.key"),
             ("REGISTRY_HTTP_PREFIX", "/hub/"),
         ];
-        assert_eq!(shown(&tls), "https://127.0.0.1:443/hub");
+        // Probes have no prefix.
+        assert_eq!(shown(&tls), "https://127.0.0.1:443");
         let unix = [
             ("REGISTRY_HTTP_NET", "unix"),
             ("REGISTRY_HTTP_ADDR", "/run/registry.sock"),

@@ -7,6 +7,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::cli::storage::place::Opened;
+use crate::config::{Log, LogLevel};
+use crate::telemetry;
 
 mod check;
 mod copy;
@@ -64,6 +66,10 @@ pub(super) fn run(command: Storage) -> ExitCode {
         .enable_all()
         .build()
         .context("cannot start the async runtime");
+    // For what a store has to say when it is opened.
+    let mut log = Log::default();
+    log.level = LogLevel::Warn;
+    telemetry::init(&log);
     let outcome = runtime.and_then(|runtime| {
         runtime.block_on(async {
             match command {

@@ -1,5 +1,6 @@
 //! What would be done, shown before it is done.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -50,8 +51,8 @@ impl Plan {
             match step {
                 Step::Write { path, contents } => {
                     println!("write {}", path.display());
-                    for line in contents.lines() {
-                        println!("  | {}", shown(line));
+                    for line in shown(path, contents)? {
+                        println!("  | {line}");
                     }
                     if apply {
                         write(path, contents)?;
@@ -95,18 +96,18 @@ fn write(path: &Path, contents: &str) -> anyhow::Result<()> {
     files::replace(path, contents.as_bytes(), 0o644).with_context(|| permission(path))
 }
 
-/// Other entries of a file may hold credentials, and what is shown ends up in logs.
-fn shown(line: &str) -> &str {
-    let secret = ["password:", "auth:", "identity_token:"];
-    let holds = |key: &&str| {
-        line.split_once(*key)
-            .is_some_and(|(_, value)| !value.trim().is_empty())
-    };
-    if secret.iter().any(holds) {
-        "(a line with credentials, as it is)"
-    } else {
-        line
+/// What of `contents` is new. What stays may hold credentials, and what is shown ends up in logs.
+fn shown(path: &Path, contents: &str) -> anyhow::Result<Vec<String>> {
+    let before = files::read_if_there(path).with_context(|| permission(path))?;
+    let before = before.unwrap_or_default();
+    let before = String::from_utf8_lossy(&before);
+    let old: HashSet<&str> = before.lines().collect();
+    let (kept, new): (Vec<&str>, Vec<&str>) = contents.lines().partition(|line| old.contains(line));
+    let mut shown: Vec<String> = new.into_iter().map(ToOwned::to_owned).collect();
+    if !kept.is_empty() {
+        shown.push(format!("({} lines as they are)", kept.len()));
     }
+    Ok(shown)
 }
 
 fn permission(path: &Path) -> String {

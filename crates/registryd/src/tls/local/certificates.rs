@@ -37,6 +37,8 @@ pub(super) fn authority(
     // Signs certificates of servers, but no further authorities.
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    // Not for mail, nor for programs, nor for clients.
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     parameters.name_constraints = Some(NameConstraints {
         permitted_subtrees: permitted_subtrees.collect(),
         excluded_subtrees: Vec::new(),

@@ -64,6 +64,11 @@ impl LocalCa {
         let _lock = lock(directory).with_context(failed)?;
         let pair = match read_pair(directory, CA).with_context(failed)? {
             Some(pair) => pair,
+            None if read_pair(directory, LEAF).with_context(failed)?.is_some() => bail!(
+                "{dir} has a certificate but no ca.crt; bring ca.crt back, which is also the last certificate \
+                 in tls.crt, or move {dir} away for a new authority, which every client must be told to trust anew",
+                dir = directory.display(),
+            ),
             None => create(directory, &asked, now).with_context(failed)?,
         };
         let permitted = permitted(&pair.certificate).with_context(failed)?;
@@ -202,7 +207,8 @@ fn read_pair(directory: &Path, name: &str) -> anyhow::Result<Option<Pair>> {
     let read = |extension: &str| {
         let path = directory.join(name).with_extension(extension);
         let bytes = files::read_if_there(&path).with_context(|| path.display().to_string())?;
-        anyhow::Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+        let text = bytes.map(String::from_utf8).transpose();
+        text.with_context(|| format!("{} is not a PEM file", path.display()))
     };
     match (read("crt")?, read("key")?) {
         (Some(certificate), Some(key)) => Ok(Some(Pair { certificate, key })),
