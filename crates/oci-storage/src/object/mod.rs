@@ -2,7 +2,7 @@
 //! Storage.
 //!
 //! [`ObjectRecords`] and [`ObjectExtents`] put records and extents of [`records`](crate::records) into one
-//! [`Bucket`]. Any number of processes may use it at once if the service keeps what [`probe`] asks of it;
+//! [`Bucket`]. Any number of processes may use it at once if the service keeps what [`probe()`] asks of it;
 //! there is no lock service and no session that has to come back to the process that began it.
 //!
 //! ```
