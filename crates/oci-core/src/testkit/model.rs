@@ -23,10 +23,14 @@ use crate::store::{AppendMode, BlobMeta, PageRequest, TagPrecondition, TagWrite,
 pub(super) async fn sequences(place: &dyn StoreUnderTest) {
     // One place for all sequences: each has its own repositories, so that a failure shrinks well and
     // content is shared as it is in life.
+    let mut config = Config::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        // Enough where a step takes no time. For a store behind a network the variable asks for fewer.
+        config.cases = 48;
+    }
     let config = Config {
-        cases: 48,
         failure_persistence: None::<Box<FileFailurePersistence>>.map(|p| p as _),
-        ..Config::default()
+        ..config
     };
     let mut runner = TestRunner::new(config);
     let sequence = std::sync::atomic::AtomicUsize::new(0);
