@@ -67,9 +67,10 @@ pub(super) fn run(command: Storage) -> ExitCode {
         .build()
         .context("cannot start the async runtime");
     // For what a store has to say when it is opened.
-    let mut log = Log::default();
-    log.level = LogLevel::Warn;
-    telemetry::init(&log);
+    telemetry::init(&Log {
+        level: LogLevel::Warn,
+        ..Log::default()
+    });
     let outcome = runtime.and_then(|runtime| {
         runtime.block_on(async {
             match command {
