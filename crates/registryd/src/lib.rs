@@ -11,6 +11,7 @@ pub mod debug;
 mod files;
 pub mod health;
 pub mod metrics;
+mod new_password;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

@@ -1,7 +1,5 @@
 //! `auth.htpasswd`: opening the password file, and making one where there is none.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,6 +7,7 @@ use oci_auth::htpasswd::{HtpasswdAuthenticator, HtpasswdOptions, PasswordHash, U
 
 use super::hints;
 use crate::config::Htpasswd;
+use crate::{files, new_password};
 
 /// Opens the password file of the configuration.
 ///
@@ -52,16 +51,14 @@ fn open_blocking(config: &Htpasswd) -> anyhow::Result<HtpasswdAuthenticator> {
 
 /// Writes a password file with one user and, beside it, the password. Returns where that is.
 fn create(path: &Path) -> anyhow::Result<PathBuf> {
-    let mut random = [0; 24];
-    getrandom::fill(&mut random)
-        .map_err(|error| anyhow::anyhow!("no random bytes for a password: {error}"))?;
-    let letter = |byte: &u8| LETTERS.get(usize::from(*byte) % LETTERS.len()).copied();
-    let password: String = random.iter().filter_map(letter).map(char::from).collect();
+    let password = new_password::generate()?;
     let hash = PasswordHash::new(&password, PasswordHash::DEFAULT_COST)?;
     let user: UserName = "docker".parse()?;
     let mut password_path = path.as_os_str().to_owned();
     password_path.push(".password");
     let password_path = PathBuf::from(password_path);
+    // The one of an older file of users may be readable by others. If it cannot be removed, writing fails.
+    let _ = std::fs::remove_file(&password_path);
     // The password first: a user nobody knows the password of would not be made again.
     write(&password_path, &format!("{password}\n"))?;
     write(path, &format!("{}\n", line(&user, &hash)))?;
@@ -75,15 +72,5 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
             path.display()
         )
     };
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)
+    files::replace(path, text.as_bytes(), 0o600).with_context(failed)
 }
-
-/// Letters and digits that are not mistaken for one another.
-const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";

@@ -10,6 +10,7 @@ use oci_auth::htpasswd::{HtpasswdTable, PasswordHash, UserName, remove_user, set
 use super::password;
 use crate::config::{Auth, Loader};
 use crate::files;
+use crate::new_password;
 
 #[derive(Debug, Args)]
 pub(super) struct User {
@@ -110,7 +111,7 @@ pub(super) fn run(arguments: &User) -> anyhow::Result<ExitCode> {
 
 fn add(name: &UserName, path: &Path, stdin: bool, generate: bool) -> anyhow::Result<()> {
     let password = if generate {
-        password::generate()?
+        new_password::generate()?
     } else if stdin {
         password::line().context("no password on the standard input")?
     } else {

@@ -17,6 +17,7 @@ mod fingerprint;
 pub mod local;
 mod material;
 mod reload;
+mod seen;
 pub(crate) mod suites;
 pub mod warnings;
 
@@ -29,6 +30,7 @@ pub(crate) use facts::{day, pem};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub(crate) use material::certificates;
 pub use reload::{INTERVAL, LiveTls, Reload, Reloader};
+pub(crate) use seen::Seen;
 
 /// TLS as the configuration asks for it.
 #[derive(Debug)]

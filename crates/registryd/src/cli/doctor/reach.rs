@@ -9,8 +9,9 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::Finding;
-use super::trust::{self, Seen};
+use super::trust;
 use crate::cli::client::{Connection, Place, Target};
+use crate::tls::Seen;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

@@ -1,22 +1,21 @@
 //! A server's certificate: whom it names, until when, and who vouches for it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs;
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, Error, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::Finding;
 use crate::cli::client::Target;
+use crate::tls::Seen;
 
 /// Where Linux distributions keep the authorities that programs trust.
 const SYSTEM: [&str; 3] = [
@@ -26,34 +25,6 @@ const SYSTEM: [&str; 3] = [
 ];
 
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
-
-/// The certificates that a server has shown.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Seen(Arc<Mutex<Vec<CertificateDer<'static>>>>);
-
-impl Seen {
-    /// TLS that takes every certificate and keeps it here.
-    pub(super) fn recording(&self) -> Result<Arc<ClientConfig>, Error> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let recorder = Recorder {
-            provider: Arc::clone(&provider),
-            seen: self.clone(),
-        };
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(recorder))
-            .with_no_client_auth();
-        Ok(Arc::new(config))
-    }
-
-    fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
 
 /// Looks at what was shown, with the authorities of this machine.
 pub(super) fn examine(
@@ -222,63 +193,4 @@ fn verify(
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)?.collect();
     Ok(read?)
-}
-
-/// Keeps what it is shown and takes it.
-#[derive(Debug)]
-struct Recorder {
-    provider: Arc<CryptoProvider>,
-    seen: Seen,
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = std::iter::once(end_entity)
-            .chain(intermediates)
-            .map(|certificate| certificate.clone().into_owned())
-            .collect();
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

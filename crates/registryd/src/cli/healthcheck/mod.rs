@@ -8,9 +8,10 @@ use anyhow::Context;
 use clap::Args;
 use http::StatusCode;
 
-use super::client::{Connection, Place, Target, any_certificate};
+use super::client::{Connection, Place, Target};
 use super::entrypoint;
 use crate::config::{Config, ListenAddr, Loader};
+use crate::tls::Seen;
 
 #[derive(Debug, Args)]
 pub(super) struct Healthcheck {
@@ -69,7 +70,7 @@ async fn check(target: &Target) -> anyhow::Result<StatusCode> {
 }
 
 async fn ask(target: &Target) -> anyhow::Result<StatusCode> {
-    let mut connection = Connection::open(target, any_certificate()?).await?;
+    let mut connection = Connection::open(target, Seen::default().recording()?).await?;
     let status = connection
         .status(&format!("{}/readyz", target.prefix))
         .await?;

@@ -9,6 +9,8 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use oci_auth::htpasswd::{PasswordHash, UserName, line};
 
+use crate::new_password;
+
 /// The host name in the files of `deploy/`.
 const HOST: &str = "registry.lan";
 
@@ -131,15 +133,7 @@ fn files(init: &Init) -> anyhow::Result<(Vec<File>, String)> {
 
 /// A line of a password file for `docker`, and the password.
 fn new_user() -> anyhow::Result<(String, String)> {
-    // 32 characters: every value of five bits is one of them.
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = [0; 20];
-    getrandom::fill(&mut random)
-        .map_err(|error| anyhow::anyhow!("no random bytes for a password: {error}"))?;
-    let password: String = random
-        .iter()
-        .filter_map(|byte| LETTERS.get(usize::from(byte % 32)).copied().map(char::from))
-        .collect();
+    let password = new_password::generate()?;
     let user: UserName = "docker".parse()?;
     let hash = PasswordHash::new(&password, PasswordHash::DEFAULT_COST)?;
     Ok((line(&user, &hash), password))

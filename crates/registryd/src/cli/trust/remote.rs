@@ -4,19 +4,17 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, Stream,
-};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName};
 
 use crate::server::app::AUTHORITY_PATH;
+use crate::tls::Seen;
 
 /// HOST:PORT of a registry.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,16 +67,16 @@ impl Remote {
 
     /// The certificates that the server shows, its own first. Nothing is checked.
     pub(crate) fn chain(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        let shown = Arc::new(Shown::new());
-        self.connect(&shown.config()?, |_| Ok(()))?;
-        Ok(shown.chain())
+        let seen = Seen::default();
+        self.connect(&seen.recording()?, |_| Ok(()))?;
+        Ok(seen.chain())
     }
 
     /// What may be the authority's certificate: what lies at the well-known path, then what the server
     /// shows. Nothing is checked; the caller knows a fingerprint.
     pub(super) fn authorities(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        let shown = Arc::new(Shown::new());
-        let answer = self.connect(&shown.config()?, |stream| {
+        let seen = Seen::default();
+        let answer = self.connect(&seen.recording()?, |stream| {
             write!(
                 stream,
                 "GET {AUTHORITY_PATH} HTTP/1.1\r\nHost: {self}\r\nConnection: close\r\n\r\n"
@@ -94,7 +92,7 @@ impl Remote {
             .into_iter()
             .flatten()
             .collect();
-        found.extend(shown.chain());
+        found.extend(seen.chain());
         Ok(found)
     }
 
@@ -102,7 +100,7 @@ impl Remote {
     pub(super) fn check(&self, authority: &CertificateDer<'static>) -> anyhow::Result<()> {
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone())?;
-        let config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -143,87 +141,8 @@ impl Remote {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOST: u64 = 64 * 1024;
-
-/// Accepts every certificate, and remembers it: for looking, never for trusting.
-#[derive(Debug)]
-struct Shown {
-    chain: Mutex<Vec<CertificateDer<'static>>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Shown {
-    fn new() -> Self {
-        Self {
-            chain: Mutex::default(),
-            provider: provider(),
-        }
-    }
-
-    fn config(self: &Arc<Self>) -> anyhow::Result<Arc<ClientConfig>> {
-        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::<Self>::clone(self))
-            .with_no_client_auth();
-        Ok(Arc::new(config))
-    }
-
-    fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.chain
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl ServerCertVerifier for Shown {
-    fn verify_server_cert(
-        &self,
-        own: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let all = std::iter::once(own).chain(others);
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = all
-            .map(|certificate| certificate.clone().into_owned())
-            .collect();
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
 
 #[cfg(test)]
 mod tests {
