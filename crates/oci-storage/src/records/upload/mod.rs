@@ -311,7 +311,7 @@ impl Engine {
         let wanted = self
             .options
             .part_size
-            .max(needed.min(LARGEST_PART))
+            .max(needed.min(self.options.buffer_bytes / PARTS_IN_MEMORY))
             .max(limits.min_size)
             .min(limits.max_size)
             .max(1);
@@ -323,5 +323,6 @@ fn unreadable() -> StoreError {
     StoreError::unavailable("reading an upload", "its record is not as it should be")
 }
 
-/// Larger parts would take too much memory.
-const LARGEST_PART: u64 = 64 << 20;
+/// An upload holds a part that is being filled and two that are being written. Larger parts than let it
+/// do so would be stored in pieces.
+const PARTS_IN_MEMORY: u64 = 4;
