@@ -1,16 +1,19 @@
-//! The contracts of both planes, on the records engine over a bucket of an S3 server.
+//! The contracts of both planes, on the records engine over a bucket of each of two S3 servers.
 #![allow(
     clippy::unwrap_used,
     reason = "a failed expectation is how a test reports"
 )]
 
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci_core::Digest;
 use oci_core::testkit::{StoreUnderTest, Stores};
 use oci_storage::object::{Bucket, ObjectRecords, S3Options, Verdict, probe};
 use oci_storage::records::{RecordStore, RecordsOptions, Spawn, UploadLocks};
-use registry_object_storage_tests::Moto;
+use registry_object_storage_tests::{Moto, S3sFs};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 #[derive(Debug)]
@@ -26,6 +29,21 @@ impl Place {
         Self {
             options: moto.options(&moto.fresh_root()),
             verdict,
+            locks: UploadLocks::default(),
+        }
+    }
+
+    /// A bucket of its own at the other server. Racing creations have several winners there, so it is for
+    /// one process: the second process of the contracts has no place.
+    fn of_files() -> Self {
+        static SERVER: OnceLock<S3sFs> = OnceLock::new();
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let server = SERVER.get_or_init(|| S3sFs::start(scratch).unwrap());
+        let root = format!("root-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Self {
+            options: server.options(&root),
+            verdict: Verdict::nothing(),
             locks: UploadLocks::default(),
         }
     }
@@ -97,6 +115,15 @@ mod by_conditional_writes {
     use super::Place;
 
     oci_core::store_contracts!(Place::new(Verdict::default()));
+}
+
+mod of_one_process_on_files {
+    use super::Place;
+
+    oci_core::store_contracts!(
+        Place::of_files(),
+        skips = ["uploads_resume_in_another_process"]
+    );
 }
 
 #[test]

@@ -98,10 +98,12 @@ pub(crate) async fn bucket(driver: &StorageDriver) -> anyhow::Result<Connected> 
         StorageDriver::Gcs(config) => super::bucket::gcs(config).await,
         #[cfg(feature = "azure")]
         StorageDriver::Azure(config) => super::bucket::azure(config).await,
-        #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
-        driver @ (StorageDriver::S3(_) | StorageDriver::Gcs(_) | StorageDriver::Azure(_)) => {
-            Err(left_out(driver))
-        }
+        #[cfg(not(feature = "s3"))]
+        StorageDriver::S3(_) => Err(left_out(driver)),
+        #[cfg(not(feature = "gcs"))]
+        StorageDriver::Gcs(_) => Err(left_out(driver)),
+        #[cfg(not(feature = "azure"))]
+        StorageDriver::Azure(_) => Err(left_out(driver)),
         StorageDriver::Filesystem(_) | StorageDriver::InMemory {} | StorageDriver::Sled(_) => {
             anyhow::bail!("the configured store is not in a bucket")
         }

@@ -58,6 +58,8 @@ pub(super) struct Upload {
     named: Option<Digest>,
     /// If extents are stored under that digest: its fence before the first was.
     keyed: Option<(Digest, Fence)>,
+    /// How many bytes the last append brought.
+    appended: u64,
     /// Whether `parts` may have another writer.
     borrowed: bool,
     /// Whether parts were written that the record does not have.
@@ -118,7 +120,7 @@ impl Upload {
             .map_err(|error| StoreError::unavailable("restoring an upload", error))?;
         let part_size = match &record.parts {
             Some(parts) => usize::try_from(parts.part_size).unwrap_or(usize::MAX),
-            None => engine.part_size(None),
+            None => engine.part_size_after(record.extents.last()),
         };
         let mut buffer = Buffer::default();
         if !tail.is_empty() {
@@ -179,6 +181,7 @@ impl Upload {
             stored: None,
             named: None,
             keyed: None,
+            appended: 0,
             borrowed: false,
             dirty: false,
             unrecorded: Vec::new(),
@@ -231,7 +234,9 @@ impl BlobUpload for Upload {
         content: ContentStream<'_>,
         mode: AppendMode,
     ) -> Result<u64, StoreError> {
+        let before = self.offset();
         let taken = self.take_in(content, mode).await;
+        self.appended = self.offset().saturating_sub(before);
         self.unless_cancelled(taken).await?;
         Ok(self.offset())
     }
@@ -316,6 +321,24 @@ impl Engine {
             .min(limits.max_size)
             .max(1);
         usize::try_from(wanted).unwrap_or(usize::MAX)
+    }
+
+    /// The size of the parts that follow `last`. An append of more than a part leaves an extent of its
+    /// length, and clients send chunks of one length: parts that it is a multiple of leave no rest at the
+    /// end of each, which would have to wait for the next in an object of its own.
+    fn part_size_after(&self, last: Option<&Extent>) -> usize {
+        let usual = self.part_size(None);
+        let Some(chunk) = last.and_then(|extent| usize::try_from(extent.length).ok()) else {
+            return usual;
+        };
+        if chunk.is_multiple_of(usual) {
+            return usual;
+        }
+        let most = usual.saturating_add(usual / 2);
+        let least = usize::try_from(self.extents.part_limits().min_size).unwrap_or(usize::MAX);
+        let mut pieces = chunk.div_ceil(most)..=chunk / least.max(1);
+        let pieces = pieces.find(|pieces| chunk.is_multiple_of(*pieces));
+        pieces.map_or(usual, |pieces| chunk / pieces)
     }
 }
 
