@@ -20,33 +20,49 @@ fn moto() -> &'static Moto {
     Moto::shared(SCRATCH)
 }
 
-/// Every case that a registry without passwords and with deletes can be asked.
-async fn conforms(registryd: &Registryd) {
+/// Asks a registry, which has no passwords and allows deletes, the cases whose names begin so; all, if
+/// nothing is said.
+fn conforms(registryd: &Registryd, areas: &[&str]) {
+    let mut options = Options::default();
+    options.filter = areas.iter().map(|area| (*area).to_owned()).collect();
     let url = format!("http://{}", registryd.address);
-    let report = run_url(&url, Protocol::Http1, &Options::default()).await;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let report = runtime.block_on(run_url(&url, Protocol::Http1, &options));
     let report = report.unwrap();
-    assert!(report.cases.len() > 100, "{} cases", report.cases.len());
+    println!("{} cases", report.cases.len());
+    assert!(report.cases.len() > 50, "{} cases", report.cases.len());
     report.verdict().unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_http_suite_passes_on_a_bucket() {
+/// Both servers look at all of their keys for a listing, so all cases take minutes: uploads are where
+/// buckets differ from other stores. With the variable `ALL_CASES` it is all.
+fn areas() -> &'static [&'static str] {
+    match std::env::var_os("ALL_CASES") {
+        Some(_) => &[],
+        None => &["patch.", "put.", "mount.", "upload_"],
+    }
+}
+
+#[test]
+fn the_http_suite_passes_on_a_bucket() {
     let root = moto().fresh_root();
     let registryd = Registryd::start(BINARY, &moto().variables(&root)).unwrap();
-    conforms(&registryd).await;
+    conforms(&registryd, areas());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_http_suite_passes_on_a_bucket_for_one_process() {
+#[test]
+fn the_http_suite_passes_on_a_bucket_for_one_process() {
     let service = S3sFs::start(Path::new(SCRATCH)).unwrap();
     let registryd = Registryd::start(BINARY, &service.variables("suite")).unwrap();
-    conforms(&registryd).await;
-    // Dropping a runtime is for a thread that may wait.
-    tokio::task::spawn_blocking(|| drop(service)).await.unwrap();
+    conforms(&registryd, areas());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_http_suite_passes_on_sled() {
+#[test]
+fn the_http_suite_passes_on_sled() {
     let directory = tempfile::tempdir_in(SCRATCH).unwrap();
     let path = directory.path().join("db").display().to_string();
     let variables = [
@@ -56,7 +72,7 @@ async fn the_http_suite_passes_on_sled() {
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let registryd = Registryd::start(BINARY, &variables).unwrap();
-    conforms(&registryd).await;
+    conforms(&registryd, &[]);
 }
 
 /// The heads of the requests and the records of the session come on top.

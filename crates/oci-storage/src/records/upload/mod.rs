@@ -328,17 +328,47 @@ impl Engine {
     /// end of each, which would have to wait for the next in an object of its own.
     fn part_size_after(&self, last: Option<&Extent>) -> usize {
         let usual = self.part_size(None);
-        let Some(chunk) = last.and_then(|extent| usize::try_from(extent.length).ok()) else {
-            return usual;
-        };
-        if chunk.is_multiple_of(usual) {
-            return usual;
-        }
-        let most = usual.saturating_add(usual / 2);
         let least = usize::try_from(self.extents.part_limits().min_size).unwrap_or(usize::MAX);
-        let mut pieces = chunk.div_ceil(most)..=chunk / least.max(1);
-        let pieces = pieces.find(|pieces| chunk.is_multiple_of(*pieces));
-        pieces.map_or(usual, |pieces| chunk / pieces)
+        let chunk = last.and_then(|extent| usize::try_from(extent.length).ok());
+        chunk
+            .and_then(|chunk| part_of(chunk, usual, least))
+            .unwrap_or(usual)
+    }
+}
+
+/// The size of parts that `chunk` is a multiple of: the `usual` one, or one between `least` and half as
+/// much again as usual.
+fn part_of(chunk: usize, usual: usize, least: usize) -> Option<usize> {
+    if chunk.is_multiple_of(usual) {
+        return Some(usual);
+    }
+    let most = usual.saturating_add(usual / 2);
+    let mut pieces = chunk.div_ceil(most)..=chunk / least.max(1);
+    let pieces = pieces.find(|pieces| chunk.is_multiple_of(*pieces))?;
+    Some(chunk / pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part_of;
+
+    #[test]
+    fn parts_fit_into_the_chunks_of_clients() {
+        const MIB: usize = 1 << 20;
+        let part = |chunk| part_of(chunk, 8 * MIB, 5 * MIB);
+        for (chunk, expected) in [
+            (10 * MIB, Some(10 * MIB)),
+            (20 * MIB, Some(10 * MIB)),
+            (25_000_000, Some(12_500_000)),
+            (50 * MIB, Some(10 * MIB)),
+            (1 << 30, Some(8 * MIB)),
+            (64 * MIB, Some(8 * MIB)),
+            (4 * MIB, None),
+            // A prime.
+            (15_485_863, None),
+        ] {
+            assert_eq!(part(chunk), expected, "{chunk}");
+        }
     }
 }
 
