@@ -29,7 +29,7 @@ use crate::moto::{ACCESS_KEY, BUCKET, SECRET_KEY, options, variables};
 pub struct S3sFs {
     address: SocketAddr,
     traffic: Arc<Traffic>,
-    _runtime: Runtime,
+    runtime: Option<Runtime>,
     _files: tempfile::TempDir,
 }
 
@@ -69,14 +69,19 @@ impl S3sFs {
             .worker_threads(2)
             .enable_all()
             .build()?;
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let listener = {
+            let _guard = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
         let address = listener.local_addr()?;
         let traffic = Arc::new(Traffic::default());
         runtime.spawn(serve(listener, service, Arc::clone(&traffic)));
         Ok(Self {
             address,
             traffic,
-            _runtime: runtime,
+            runtime: Some(runtime),
             _files: files,
         })
     }
@@ -99,6 +104,15 @@ impl S3sFs {
     /// How registryd reaches its bucket, below `root`.
     pub fn variables(&self, root: &str) -> Vec<(String, String)> {
         variables(&self.endpoint(), BUCKET, root)
+    }
+}
+
+impl Drop for S3sFs {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Whoever drops it may be a task that must not wait.
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -6,8 +6,6 @@
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci_core::Digest;
 use oci_core::testkit::{StoreUnderTest, Stores};
@@ -21,6 +19,7 @@ struct Place {
     options: S3Options,
     verdict: Verdict,
     locks: UploadLocks,
+    _server: Option<S3sFs>,
 }
 
 impl Place {
@@ -30,21 +29,20 @@ impl Place {
             options: moto.options(&moto.fresh_root()),
             verdict,
             locks: UploadLocks::default(),
+            _server: None,
         }
     }
 
-    /// A bucket of its own at the other server. Racing creations have several winners there, so it is for
-    /// one process: the second process of the contracts has no place.
+    /// A bucket of the other server. Racing creations have several winners there, so it is for one
+    /// process: the second process of the contracts has no place. It looks at all its keys for a listing,
+    /// so each place has a server of its own.
     fn of_files() -> Self {
-        static SERVER: OnceLock<S3sFs> = OnceLock::new();
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let server = SERVER.get_or_init(|| S3sFs::start(scratch).unwrap());
-        let root = format!("root-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let server = S3sFs::start(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
         Self {
-            options: server.options(&root),
+            options: server.options("root"),
             verdict: Verdict::nothing(),
             locks: UploadLocks::default(),
+            _server: Some(server),
         }
     }
 

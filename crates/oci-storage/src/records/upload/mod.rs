@@ -348,6 +348,14 @@ fn part_of(chunk: usize, usual: usize, least: usize) -> Option<usize> {
     Some(chunk / pieces)
 }
 
+fn unreadable() -> StoreError {
+    StoreError::unavailable("reading an upload", "its record is not as it should be")
+}
+
+/// An upload holds a part that is being filled and two that are being written. Larger parts than let it
+/// do so would be stored in pieces.
+const PARTS_IN_MEMORY: u64 = 4;
+
 #[cfg(test)]
 mod tests {
     use super::part_of;
@@ -371,11 +379,3 @@ mod tests {
         }
     }
 }
-
-fn unreadable() -> StoreError {
-    StoreError::unavailable("reading an upload", "its record is not as it should be")
-}
-
-/// An upload holds a part that is being filled and two that are being written. Larger parts than let it
-/// do so would be stored in pieces.
-const PARTS_IN_MEMORY: u64 = 4;
