@@ -30,7 +30,7 @@ pub(crate) use facts::{day, pem};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub(crate) use material::certificates;
 pub use reload::{INTERVAL, LiveTls, Reload, Reloader};
-pub(crate) use seen::Seen;
+pub(crate) use seen::{Identity, Seen, identity};
 
 /// TLS as the configuration asks for it.
 #[derive(Debug)]

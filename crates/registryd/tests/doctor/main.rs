@@ -12,6 +12,9 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
+mod client_certificates;
+mod pushes;
+
 /// registryd in a directory of its own, without the variables of whoever runs the tests.
 fn registryd(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
@@ -25,14 +28,20 @@ impl Running {
     /// Serves from memory, with TLS if there is a certificate `tls.crt` in the directory.
     fn start(folder: &Path) -> Self {
         let tls = folder.join("tls.crt").exists();
-        let config = format!(
-            "version: 0.1\nstorage: inmemory\nhttp:\n  addr: 127.0.0.1:0\n{}",
+        Self::with(
+            folder,
+            "storage: inmemory",
             if tls {
-                "  tls: {certificate: tls.crt, key: tls.key}\n"
+                "tls: {certificate: tls.crt, key: tls.key}"
             } else {
                 ""
-            }
-        );
+            },
+        )
+    }
+
+    /// Serves with these lines of the configuration and of its `http`.
+    fn with(folder: &Path, lines: &str, http: &str) -> Self {
+        let config = format!("version: 0.1\n{lines}\nhttp:\n  addr: 127.0.0.1:0\n  {http}\n");
         std::fs::write(folder.join("config.yml"), config).unwrap();
         let mut child = registryd(folder)
             .args(["serve", "config.yml"])
@@ -65,12 +74,29 @@ impl Drop for Running {
 
 /// The findings as JSON, and the exit code.
 fn examine(folder: &Path, arguments: &[&str]) -> (serde_json::Value, i32) {
-    let output = registryd(folder)
-        .arg("doctor")
-        .arg("--json")
+    examine_as(folder, arguments, "")
+}
+
+/// As [`examine`], with a password on the standard input. What the clients of the machine that runs the
+/// tests trust does not matter.
+fn examine_as(folder: &Path, arguments: &[&str], password: &str) -> (serde_json::Value, i32) {
+    let nothing = folder.join("no-clients");
+    let mut command = registryd(folder)
+        .args(["doctor", "--json", "--root"])
+        .arg(nothing)
         .args(arguments)
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    // Who needs no password may have ended already.
+    let _ = command
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(format!("{password}\n").as_bytes());
+    let output = command.wait_with_output().unwrap();
     let findings = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         serde_json::Value::String(format!("{error}: {said}"))
@@ -132,6 +158,15 @@ fn a_good_registry_with_tls() {
         what.contains("x509: certificate signed by unknown authority"),
         "{what}"
     );
+    let fix = findings.as_array().unwrap().iter().find_map(|one| {
+        let fix = one["fix"].as_str()?;
+        (one["check"] == "trust").then_some(fix)
+    });
+    let command = format!(
+        "`registryd trust system localhost:{} --fingerprint sha256:",
+        server.1
+    );
+    assert!(fix.unwrap().starts_with(&command), "{fix:?}");
 }
 
 #[test]
