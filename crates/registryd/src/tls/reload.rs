@@ -176,7 +176,9 @@ impl Reloader {
         self.warned = now;
         let facts = self.live.facts();
         let key = warnings::about_key(&self.paths.key);
-        for warning in about(&facts, &self.hosts, now).into_iter().chain(key) {
+        let authority = self.local.as_ref().and_then(|local| local.warning(now));
+        let others = key.into_iter().chain(authority);
+        for warning in about(&facts, &self.hosts, now).into_iter().chain(others) {
             tracing::warn!("{}: {warning}", self.paths.certificate.display());
         }
     }

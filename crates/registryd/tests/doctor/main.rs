@@ -12,6 +12,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
+use time::{Duration, OffsetDateTime};
+
 mod client_certificates;
 mod pushes;
 
@@ -125,15 +127,14 @@ fn finding(findings: &serde_json::Value, check: &str) -> (String, String) {
 }
 
 fn certificate(folder: &Path, names: &[&str], until: i32) {
-    let mut params = CertificateParams::new(
-        names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>(),
-    )
-    .unwrap();
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(until, 1, 1);
+    let (from, until) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
+    certificate_between(folder, names, from, until);
+}
+
+fn certificate_between(folder: &Path, names: &[&str], from: OffsetDateTime, until: OffsetDateTime) {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    (params.not_before, params.not_after) = (from, until);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
@@ -187,6 +188,53 @@ fn a_certificate_for_another_host_that_has_expired() {
     let (severity, what) = finding(&findings, "expiry");
     assert_eq!(severity, "error");
     assert!(what.contains("has expired"), "{what}");
+}
+
+#[test]
+fn a_certificate_whose_time_has_not_come_or_is_almost_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = OffsetDateTime::now_utc();
+    for (from, until, severity, says) in [
+        (10, 100, "error", "not valid yet"),
+        (-10, 10, "warning", "expires within 14 days"),
+        (-10, 100, "ok", "more than 14 days"),
+    ] {
+        let (from, until) = (now + Duration::days(from), now + Duration::days(until));
+        certificate_between(folder.path(), &["localhost"], from, until);
+        let server = Running::start(folder.path());
+        let url = format!("https://localhost:{}", server.1);
+        let (findings, _) = examine(folder.path(), &["--cacert", "tls.crt", &url]);
+        let (found, what) = finding(&findings, "expiry");
+        assert_eq!(found, severity, "{findings}");
+        assert!(what.contains(says), "{what}");
+    }
+}
+
+#[test]
+fn what_is_no_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    for (script, check, says) in [
+        (
+            (|_| "220 mail.lan ESMTP\r\n".to_owned()) as fn(&str) -> String,
+            "scheme",
+            "neither HTTP nor TLS",
+        ),
+        (
+            |_| pushes::answer("404 Not Found", ""),
+            "api",
+            "no registry",
+        ),
+        (
+            |_| pushes::answer("502 Bad Gateway", ""),
+            "api",
+            "answers 502",
+        ),
+    ] {
+        let (findings, code) = examine(folder.path(), &[&pushes::scripted(script)]);
+        let (severity, what) = finding(&findings, check);
+        assert_eq!((severity.as_str(), code), ("error", 2), "{findings}");
+        assert!(what.contains(says), "{what}");
+    }
 }
 
 #[test]
@@ -269,8 +317,15 @@ fn a_data_directory() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         text.starts_with("error    write: cannot write to ")
-            && text.contains("\n         fix: chown -R "),
+            && text.contains("\n         fix: name a directory in "),
         "{text}"
+    );
+    let config = "version: 0.1\nstorage: inmemory\n";
+    std::fs::write(folder.path().join("config.yml"), config).unwrap();
+    let (findings, code) = examine(folder.path(), &["config.yml"]);
+    assert_eq!(
+        (finding(&findings, "storage").0.as_str(), code),
+        ("warning", 1)
     );
 }
 

@@ -15,7 +15,7 @@ fn look(lines: &str, http: &str, arguments: &[&str]) -> serde_json::Value {
 }
 
 /// A server that answers heads. An empty answer cuts the connection.
-fn scripted(answer: fn(&str) -> String) -> String {
+pub(super) fn scripted(answer: fn(&str) -> String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -34,7 +34,7 @@ fn scripted(answer: fn(&str) -> String) -> String {
     url
 }
 
-fn answer(status: &str, headers: &str) -> String {
+pub(super) fn answer(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n{headers}\r\n")
 }
 

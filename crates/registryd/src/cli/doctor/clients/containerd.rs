@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::super::{Finding, trust};
+use super::super::{Finding, Severity, trust};
 use super::{Asked, entries, misnamed};
 use crate::cli::trust::clients::containerd_looks;
 use crate::files;
@@ -102,7 +102,16 @@ fn judge(
         }
     }
     if !asked.vouched(&trusted) {
-        return asked.distrusted("containerd", misnamed);
+        let severity = if root.join(DIRECTORY).join("certs.d").is_dir() {
+            Severity::Error
+        } else {
+            // It came with docker, perhaps, and nobody pulls by it.
+            Severity::Warning
+        };
+        return Finding {
+            severity,
+            ..asked.distrusted("containerd", misnamed)
+        };
     }
     if directory.is_some() && !containerd_looks(root).unwrap_or(true) {
         return Finding::warning(

@@ -1,4 +1,4 @@
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 use super::super::Severity;
@@ -18,6 +18,8 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let mut parameters = CertificateParams::default();
+        let title = (DnType::CommonName, "authority");
+        parameters.distinguished_name.push(title.0, title.1);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let authority = parameters.self_signed(&key).unwrap();
@@ -26,7 +28,7 @@ impl Machine {
         let leaf = CertificateParams::new(["registry.lan".to_owned()]).unwrap();
         let leaf = leaf.signed_by(&key, &issuer).unwrap();
         let root = tempfile::tempdir().unwrap();
-        for client in ["docker", "containerd", "rancher/k3s"] {
+        for client in ["docker", "containerd/certs.d", "rancher/k3s"] {
             std::fs::create_dir_all(root.path().join("etc").join(client)).unwrap();
         }
         Self {
@@ -84,6 +86,9 @@ fn each_client_that_does_not_trust_gets_the_command_that_makes_it() {
     let mut alone = Machine::new();
     alone.chain.truncate(1);
     assert!(alone.said("docker").2.contains("--ca FILE"));
+    // A containerd that nobody set up for registries came with docker, perhaps.
+    std::fs::remove_dir(machine.root.path().join("etc/containerd/certs.d")).unwrap();
+    assert_eq!(machine.find("containerd").severity, Severity::Warning);
 }
 
 #[test]

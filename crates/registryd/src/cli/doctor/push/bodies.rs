@@ -13,7 +13,6 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::Notify;
 
-use super::location::session as moved;
 use super::{Door, Finding, LIMIT};
 use crate::cli::client::Body;
 
@@ -24,16 +23,24 @@ const SENT: usize = 8 << 20;
 const PIECE: usize = 64 << 10;
 const LIMITS: &str = "nginx: `client_max_body_size 0`; ingress-nginx: `nginx.ingress.kubernetes.io/proxy-body-size: \"0\"`; `registryd proxy-config` prints what fits";
 
-/// Looks at both, and leaves in `session` where the upload went on to.
-pub(super) async fn examine(door: &Door<'_>, session: &mut String) -> Vec<Finding> {
-    let mut found = vec![announced(door, session).await];
-    if found.iter().all(|one| one.fix.is_none()) {
-        found.extend(streamed(door, session).await);
-        if let Some(cut) = sent(door, session).await {
-            found = vec![cut];
-        }
+/// Looks at both. Each body that is sent has an upload of its own: the end of one that was cut may not have
+/// reached the registry when the next begins.
+pub(super) async fn examine(door: &Door<'_>, session: &str) -> Vec<Finding> {
+    let announced = announced(door, session).await;
+    if announced.fix.is_some() {
+        return vec![announced];
     }
-    found
+    let (Some(mut cut), Some(whole)) = (door.session().await, door.session().await) else {
+        return vec![announced];
+    };
+    let streamed = streamed(door, &mut cut).await;
+    let sent = sent(door, &whole).await;
+    for session in [cut, whole] {
+        // That of the first upload tells whether cancelling works.
+        let _ = door.cancel(&session).await;
+    }
+    let size = sent.unwrap_or(announced);
+    std::iter::once(size).chain(streamed).collect()
 }
 
 /// What is said to a body that is announced.
@@ -101,6 +108,9 @@ async fn announce(door: &Door<'_>, session: &str, size: u64) -> Said {
         connection.exchange(request).await
     };
     tokio::select! {
+        // Whoever said that it may come and closed the connection then has said it first.
+        biased;
+        () = may_come.notified() => Said::Continue,
         answer = asked => match answer {
             Ok(answer) if answer.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Said::TooLarge(answer.headers().clone())
@@ -108,15 +118,13 @@ async fn announce(door: &Door<'_>, session: &str, size: u64) -> Said {
             Ok(_) => Said::Otherwise,
             Err(error) => Said::Closed(error),
         },
-        () = may_come.notified() => Said::Continue,
         // Whoever does not know `Expect` waits for the body.
-        () = tokio::time::sleep(LIMIT / 12) => Said::Continue,
+        () = tokio::time::sleep(LIMIT / 3) => Said::Continue,
     }
 }
 
 /// Sends a body whose size is not announced: some count while they read.
-async fn sent(door: &Door<'_>, session: &mut String) -> Option<Finding> {
-    let begun = door.received(session).await.unwrap_or(0);
+async fn sent(door: &Door<'_>, session: &str) -> Option<Finding> {
     let body = StreamBody::new(futures_util::stream::iter(
         (0..SENT / PIECE).map(|_| Ok::<_, io::Error>(Frame::data(zeros()))),
     ));
@@ -133,18 +141,10 @@ async fn sent(door: &Door<'_>, session: &mut String) -> Option<Finding> {
         Ok(answer) if answer.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             Some(too_large(answer.headers(), &what))
         }
-        Ok(answer) if answer.status().is_success() => {
-            if let Some(path) = moved(door.target, answer.headers()) {
-                *session = path;
-            }
-            None
-        }
+        Ok(answer) if answer.status().is_success() => None,
         Ok(answer) => Some(Finding::error(
             "body-size",
-            format!(
-                "{what} at byte {begun} of an upload is answered {}",
-                answer.status()
-            ),
+            format!("{what} is answered {}", answer.status()),
             "look at the log of the registry, or of the proxy before it",
         )),
         Err(error) => Some(Finding::error(

@@ -106,16 +106,15 @@ async fn elsewhere(door: &Door<'_>, origin: &Target, shown: &str, path: &str) ->
         }
     };
     let fix = format!("{RELATIVE}; or: {why}");
-    let outcome = if answers(origin, path).await {
-        // Passwords follow it there.
-        if target.tls && !origin.tls {
-            return Finding::error("location", format!("{what}, without TLS"), fix);
-        }
-        return Finding::warning("location", format!("{what}, which answers"), fix);
-    } else {
-        "where no registry answers"
-    };
-    Finding::error("location", format!("{what}, {outcome}"), fix)
+    if !answers(origin, path).await {
+        let what = format!("{what}, where no registry answers");
+        return Finding::error("location", what, fix);
+    }
+    // Passwords follow it there.
+    if target.tls && !origin.tls {
+        return Finding::error("location", format!("{what}, without TLS"), fix);
+    }
+    Finding::warning("location", format!("{what}, which answers"), fix)
 }
 
 /// Whether a registry is there. It is asked without a password: it may be anybody.

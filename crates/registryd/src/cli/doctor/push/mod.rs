@@ -67,6 +67,12 @@ impl Door<'_> {
         self.ask(Method::POST, &path, headers, empty()).await
     }
 
+    /// A new upload, as a path.
+    async fn session(&self) -> Option<String> {
+        let answer = self.begin(HeaderMap::new()).await.ok()?;
+        location::session(self.target, answer.headers())
+    }
+
     /// How many bytes an upload has, if the registry says so. `session` follows its `Location`, which may
     /// tell how far it is.
     async fn received(&self, session: &mut String) -> Option<u64> {
@@ -120,11 +126,11 @@ pub(super) async fn examine(door: &Door<'_>) -> Vec<Finding> {
         }
     };
     let mut found = vec![location::examine(door, answer.headers().get(LOCATION)).await];
-    let Some(mut session) = location::session(door.target, answer.headers()) else {
+    let Some(session) = location::session(door.target, answer.headers()) else {
         return found;
     };
     found.extend(location::forwarded(door).await);
-    found.extend(bodies::examine(door, &mut session).await);
+    found.extend(bodies::examine(door, &session).await);
     found.extend(cancelled(door, &session).await);
     found
 }
