@@ -14,6 +14,7 @@ mod garbage_collect;
 mod healthcheck;
 mod htpasswd;
 mod init;
+mod k8s;
 mod password;
 mod proxy_config;
 mod serve;
@@ -51,6 +52,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Write what runs the registry under compose, Kubernetes or systemd.
     Init(init::Init),
+    /// Print what a Kubernetes cluster needs to pull from the registry.
+    K8s(k8s::K8s),
+    /// Print the Secret with which pods of a Kubernetes cluster pull.
+    PullSecret(k8s::PullSecret),
     /// What the container image starts.
     #[command(hide = true)]
     Entrypoint(entrypoint::Entrypoint),
@@ -107,6 +112,8 @@ impl Cli {
             Command::Healthcheck(arguments) => healthcheck::run(arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Init(arguments) => init::run(&arguments),
+            Command::K8s(arguments) => k8s::run(&arguments),
+            Command::PullSecret(arguments) => k8s::pull_secret(&arguments),
             Command::Entrypoint(arguments) => entrypoint::run(arguments),
             Command::ProxyConfig(arguments) => Ok(proxy_config::run(&arguments)),
             Command::User(arguments) => user::run(&arguments),
