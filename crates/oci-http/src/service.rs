@@ -220,10 +220,9 @@ impl Shared {
                 reply = reply.challenging(challenge);
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                let deletes = self.registry.deletes_enabled();
                 let methods = endpoint
                     .as_ref()
-                    .map(|endpoint| handlers::methods(endpoint, deletes));
+                    .map(|endpoint| handlers::methods(endpoint, &self.registry));
                 reply = reply.allowing(methods.unwrap_or_default());
             }
             _ => {}
@@ -247,7 +246,7 @@ impl Shared {
         check_limits(head)?;
         let endpoint = endpoint.map_err(Clone::clone)?;
         if head.method == Method::OPTIONS {
-            let methods = handlers::methods(endpoint, self.registry.deletes_enabled());
+            let methods = handlers::methods(endpoint, &self.registry);
             return Ok(Reply::new(StatusCode::NO_CONTENT).allowing(methods));
         }
         if !handlers::has_method(endpoint, &head.method) {

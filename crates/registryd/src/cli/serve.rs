@@ -167,7 +167,7 @@ fn announce(listener: &Listener, authority: &Authority) {
         .local_authority()
         .and_then(|authority| Some(authority.rsplit_once(':')?.1.to_owned()))
         .unwrap_or_else(|| "443".to_owned());
-    let host = authority.hosts.first().map_or("localhost", String::as_str);
+    let host = authority.host();
     let host = if host.contains(':') {
         format!("[{host}]:{port}")
     } else {

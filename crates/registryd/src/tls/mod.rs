@@ -34,7 +34,7 @@ pub(crate) use local::names::problem as host_name_problem;
 pub(crate) use material::certificates;
 use reload::Keeper;
 pub use reload::{INTERVAL, LiveTls, Reload, Reloader};
-pub(crate) use seen::Seen;
+pub(crate) use seen::{Identity, Seen, identity};
 
 /// TLS as the configuration asks for it.
 #[derive(Debug)]

@@ -235,11 +235,18 @@ impl Reloader {
         };
         let key = warnings::about_key(&self.paths.key);
         let mut found = about(&facts, &self.hosts, now);
-        if let Keeper::Acme(_) = self.keeper {
+        let mut authority = None;
+        match &self.keeper {
             // Renewed in time; if not, whoever tries says so.
-            found.retain(|one| !matches!(one, Warning::ExpiresSoon { .. } | Warning::Expired(_)));
+            Keeper::Acme(_) => {
+                found.retain(|one| {
+                    !matches!(one, Warning::ExpiresSoon { .. } | Warning::Expired(_))
+                });
+            }
+            Keeper::Local(local) => authority = local.warning(now),
+            Keeper::Others => {}
         }
-        for warning in found.into_iter().chain(key) {
+        for warning in found.into_iter().chain(key).chain(authority) {
             tracing::warn!("{}: {warning}", self.paths.certificate.display());
         }
     }

@@ -15,8 +15,8 @@ use crate::tls::local::holds_private_key;
 use crate::tls::{Facts, Fingerprint, certificates};
 use crate::{files, tls};
 
-mod clients;
-mod k3s;
+pub(super) mod clients;
+pub(super) mod k3s;
 mod marked;
 mod plan;
 mod remote;

@@ -29,7 +29,7 @@ fn opened(cachefile: &Path) -> anyhow::Result<Opened> {
 /// A client that asks for these protocols, and what it was shown.
 fn asking(protocols: &[&[u8]]) -> (TlsConnector, Seen) {
     let seen = Seen::default();
-    let mut config = (*seen.recording().unwrap()).clone();
+    let mut config = (*seen.recording(None).unwrap()).clone();
     config.alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
     (TlsConnector::from(Arc::new(config)), seen)
 }
