@@ -95,7 +95,7 @@ fn uploads_are_begun_and_cancelled_and_nothing_stays() {
     let own = data.join("docker/registry/v2/_registryd");
     let mut left = files(&data);
     left.retain(|path| !path.starts_with(&own) || path.to_string_lossy().contains("upload"));
-    assert_eq!(left, [std::path::PathBuf::new(); 0]);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -270,10 +270,9 @@ fn a_proxy_that_collects_bodies() {
     fn collecting(head: &str) -> String {
         // Of a body that does not come to its end, nothing gets through.
         if head.starts_with("PATCH") && head.contains("content-length: 2097152") {
-            std::thread::sleep(std::time::Duration::from_secs(30));
-            return String::new();
+            return "HTTP/1.1 100 Continue\r\n\r\n".to_owned();
         }
-        let answer = registry(head).replace("Range: 0-9", "Range: 0-0");
+        let answer = registry(head).replace("Range: 0-9", "Range: 0--1");
         answer.replace("Connection: close", "Connection: close\r\nServer: nginx")
     }
     let folder = tempfile::tempdir().unwrap();
