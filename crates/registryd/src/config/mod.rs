@@ -57,9 +57,9 @@ pub use json_schema::json_schema;
 pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Gc, Health,
-    HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, LocalTls, Log,
-    LogFormatter, LogLevel, Maintenance, Policy, PolicyRepository, Prometheus, ReadOnly, Redirect,
-    Secret, Sled, Storage, StorageDriver, TagLookup, Tags, Tls, TlsSource, TlsVersion,
+    HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, LetsEncrypt, LocalTls,
+    Log, LogFormatter, LogLevel, Maintenance, Policy, PolicyRepository, Prometheus, ReadOnly,
+    Redirect, Secret, Sled, Storage, StorageDriver, TagLookup, Tags, Tls, TlsSource, TlsVersion,
     UploadPurging, Validation, ValidationManifests, ValidationUrls,
 };
 pub use show::Show;

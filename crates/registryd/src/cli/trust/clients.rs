@@ -29,11 +29,7 @@ pub(super) fn trust(
         }
         Client::Containerd => {
             marked::write(&mut plan, at(&containerd(&name, "ca.crt")), ca, &name)?;
-            let hosts = format!(
-                "server = \"https://{name}\"\n\n[host.\"https://{name}\"]\n  \
-                 capabilities = [\"pull\", \"resolve\", \"push\"]\n  ca = \"/{}\"\n",
-                containerd(&name, "ca.crt")
-            );
+            let hosts = hosts_toml(&name, &format!("/{}", containerd(&name, "ca.crt")));
             marked::write(
                 &mut plan,
                 at(&containerd(&name, "hosts.toml")),
@@ -80,6 +76,14 @@ pub(super) fn untrust(client: Client, registry: &Remote, root: &Path) -> anyhow:
         }
     }
     Ok(plan)
+}
+
+/// containerd's settings for one registry.
+pub(in super::super) fn hosts_toml(registry: &str, ca: &str) -> String {
+    format!(
+        "server = \"https://{registry}\"\n\n[host.\"https://{registry}\"]\n  \
+         capabilities = [\"pull\", \"resolve\", \"push\"]\n  ca = \"{ca}\"\n"
+    )
 }
 
 fn docker(registry: &str) -> String {

@@ -23,7 +23,7 @@ use super::{Facts, Fingerprint, SubjectName};
 use crate::files;
 
 mod certificates;
-mod names;
+pub(crate) mod names;
 
 /// The part of an authority that everybody may have.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -12,9 +12,9 @@ fn hosts(names: &[&str]) -> Vec<String> {
 fn opened(directory: &Path, names: &[&str]) -> Opened {
     let tls = Tls::local(crate::config::LocalTls {
         hosts: hosts(names),
-        ..Default::default()
+        directory: Some(directory.to_owned()),
     });
-    open(&tls, true, Vec::new(), directory.to_owned()).unwrap()
+    open(&tls, true, Vec::new(), Path::new("/nowhere")).unwrap()
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn the_authority_cannot_vouch_for_anybody_else() {
         let (live, _) = Reloader::open(
             paths(directory.path()),
             settings(),
-            None,
+            Keeper::Others,
             Vec::new(),
             OffsetDateTime::now_utc(),
         )
@@ -109,7 +109,7 @@ fn a_running_server_renews_by_itself_and_clients_notice_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut opened = opened(directory.path(), &["registry.lan"]);
     let authority = opened.authority.take().unwrap().pem;
-    let before = opened.live.facts();
+    let before = opened.live.facts().unwrap();
     let now = OffsetDateTime::now_utc();
     assert_eq!(
         opened.reloader.check(now + Duration::days(59)),
@@ -119,9 +119,9 @@ fn a_running_server_renews_by_itself_and_clients_notice_nothing() {
         opened.reloader.check(now + Duration::days(61)),
         Reload::Swapped
     );
-    assert!(opened.live.facts().not_after > before.not_after);
+    assert!(opened.live.facts().unwrap().not_after > before.not_after);
     // The new one is valid from its own now, which is not yet: only its signature is checked here.
-    let new = opened.live.facts();
+    let new = opened.live.facts().unwrap();
     assert_eq!(new.issuer, before.issuer);
     assert_eq!(new.names, before.names);
     assert_eq!(
@@ -138,7 +138,7 @@ fn damaged_or_foreign_certificates_are_made_anew_under_the_same_authority() {
     let fingerprint = || {
         let local = LocalCa::open(directory.path(), &names, now).unwrap();
         let paths = paths(directory.path());
-        let (live, _) = Reloader::open(paths, settings(), None, Vec::new(), now).unwrap();
+        let (live, _) = Reloader::open(paths, settings(), Keeper::Others, Vec::new(), now).unwrap();
         shake(
             &live.config(),
             client(roots(&local.authority().pem), None),
