@@ -308,8 +308,8 @@ fn twenty_edits_at_once_lose_nothing() {
             scope.spawn(move || edit(number));
         }
     });
-    let file = std::fs::read(dir.join("f")).unwrap();
-    let (table, _) = HtpasswdTable::parse(&file);
+    let file = std::fs::read_to_string(dir.join("f")).unwrap();
+    let (table, _) = HtpasswdTable::parse(file.as_bytes());
     let mut users: Vec<_> = table.users().map(ToString::to_string).collect();
     let mut wanted: Vec<_> = (1..20).map(|number| format!("user{number}")).collect();
     users.sort();

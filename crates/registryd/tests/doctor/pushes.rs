@@ -27,7 +27,12 @@ pub(super) fn scripted(answer: fn(&str) -> String) -> String {
                     .map_while(Result::ok)
                     .take_while(|line| !line.is_empty())
                     .collect();
-                let _ = stream.write_all(answer(&head.join("\n")).as_bytes());
+                let answer = answer(&head.join("\n"));
+                let _ = stream.write_all(answer.as_bytes());
+                if !answer.is_empty() {
+                    // Closed with a body unread, a connection would be cut before the answer is heard.
+                    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                }
             });
         }
     });
@@ -71,7 +76,6 @@ fn uploads_are_begun_and_cancelled_and_nothing_stays() {
     let server = Running::with(folder.path(), storage, "");
     let url = format!("http://127.0.0.1:{}", server.1);
     let data = folder.path().join("data");
-    let before = files(&data);
     let (findings, code) = examine(folder.path(), &["--no-push", &url]);
     assert_eq!(
         (finding(&findings, "location").0.as_str(), code),
@@ -87,7 +91,11 @@ fn uploads_are_begun_and_cancelled_and_nothing_stays() {
         finding(&findings, "buffering").1.contains("at once"),
         "{findings}"
     );
-    assert_eq!(files(&data), before);
+    // Files of the store's own are there, such as locks, and nothing else.
+    let own = data.join("docker/registry/v2/_registryd");
+    let mut left = files(&data);
+    left.retain(|path| !path.starts_with(&own) || path.to_string_lossy().contains("upload"));
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -262,10 +270,9 @@ fn a_proxy_that_collects_bodies() {
     fn collecting(head: &str) -> String {
         // Of a body that does not come to its end, nothing gets through.
         if head.starts_with("PATCH") && head.contains("content-length: 2097152") {
-            std::thread::sleep(std::time::Duration::from_secs(30));
-            return String::new();
+            return "HTTP/1.1 100 Continue\r\n\r\n".to_owned();
         }
-        let answer = registry(head).replace("Range: 0-9", "Range: 0-0");
+        let answer = registry(head).replace("Range: 0-9", "Range: 0--1");
         answer.replace("Connection: close", "Connection: close\r\nServer: nginx")
     }
     let folder = tempfile::tempdir().unwrap();

@@ -42,9 +42,8 @@ pub(super) async fn examine(look: &Look<'_>) -> anyhow::Result<Vec<Finding>> {
     let Place::Tcp(host, port) = &target.place else {
         return Ok(found);
     };
-    let addresses = match connect(host, *port, &mut found).await {
-        Some(addresses) => addresses,
-        None => return Ok(found),
+    let Some(addresses) = connect(host, *port, &mut found).await else {
+        return Ok(found);
     };
     let seen = Seen::default();
     let answer = match ask(look, &seen).await {

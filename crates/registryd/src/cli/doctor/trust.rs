@@ -58,8 +58,8 @@ pub(super) fn examine(
 /// The authorities that every program on this machine trusts.
 pub(super) fn system(root: &Path) -> Vec<CertificateDer<'static>> {
     // What is not there trusts nobody.
-    let read = |path: &&str| certificates(&root.join(path)).unwrap_or_default();
-    SYSTEM.iter().flat_map(|path| read(&path)).collect()
+    let read = |path| certificates(&root.join(path)).unwrap_or_default();
+    SYSTEM.into_iter().flat_map(read).collect()
 }
 
 /// Whether one of these authorities has signed for the server, whatever its names and times.

@@ -30,7 +30,10 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         Ok(texts) => texts,
         Err(argument) => {
             // What it would be taken for is another name, or another password.
-            eprintln!("htpasswd: {argument:?} is not UTF-8; names, passwords and files have to be");
+            eprintln!(
+                "htpasswd: {} is not UTF-8; names, passwords and files have to be",
+                argument.display()
+            );
             return ExitCode::from(Code::Syntax as u8);
         }
     };

@@ -243,16 +243,12 @@ impl http_body::Body for Unending {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match self.count.checked_sub(1) {
-            Some(left) => {
-                self.count = left;
-                Poll::Ready(Some(Ok(Frame::data(zeros()))))
-            }
-            None => {
-                self.taken.notify_one();
-                Poll::Pending
-            }
-        }
+        let Some(left) = self.count.checked_sub(1) else {
+            self.taken.notify_one();
+            return Poll::Pending;
+        };
+        self.count = left;
+        Poll::Ready(Some(Ok(Frame::data(zeros()))))
     }
 }
 

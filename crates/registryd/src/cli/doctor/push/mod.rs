@@ -84,9 +84,9 @@ impl Door<'_> {
             *session = path;
         }
         let range = answer.headers().get(RANGE)?.to_str().ok()?;
-        let last: u64 = range.rsplit_once('-')?.1.parse().ok()?;
-        // Of one byte and of none, `0-0` is said alike.
-        Some(if last == 0 { 0 } else { last + 1 })
+        // Of one byte and of none, `0-0` is said alike; of none, also `0--1`.
+        let last: i64 = range.split_once('-')?.1.parse().ok()?;
+        Some(u64::try_from(last).map_or(0, |last| if last == 0 { 0 } else { last + 1 }))
     }
 
     /// Cancels an upload, whose last request may still be under way.
