@@ -12,6 +12,7 @@
 //! | `refs/<alg>/<hex>/<repository>!/<alg>/<hex>/<push>` | the manifest pushed by `push` needs the digest |
 //! | `uploads/<id>` | an upload session |
 //! | `open/<principal>/<id>` | that session may be open |
+//! | `collector/lease` | which collector is at work |
 //!
 //! A repository's name is followed by `!`, which sorts before all that a name may contain. So a name
 //! that is the beginning of another never is a directory of it (`tags/a!/b` and `tags/a/b!/c`), and the
@@ -46,6 +47,7 @@ pub(super) enum Key {
     },
     Upload(UploadId),
     Open(Nonce, UploadId),
+    Lease,
 }
 
 impl Key {
@@ -74,6 +76,7 @@ impl Key {
             } => format!("{}{}/{push}", references_in(to, repository), path(from)),
             Self::Upload(id) => format!("uploads/{id}"),
             Self::Open(principal, id) => format!("{OPEN}{principal}/{id}"),
+            Self::Lease => LEASE.to_owned(),
         }
     }
 
@@ -125,6 +128,7 @@ impl Key {
                     push: push.parse().ok()?,
                 }
             }
+            "collector" if text == LEASE => Self::Lease,
             "uploads" => Self::Upload(rest.parse().ok()?),
             "open" => {
                 let (principal, id) = rest.split_once('/')?;
@@ -138,6 +142,13 @@ impl Key {
 pub(super) const BLOBS: &str = "blobs/";
 pub(super) const OPEN: &str = "open/";
 pub(super) const REPOSITORIES: &str = "repositories/";
+pub(super) const LINKS: &str = "links/";
+pub(super) const MANIFESTS: &str = "manifests/";
+pub(super) const REFERENCES: &str = "refs/";
+pub(super) const UPLOADS: &str = "uploads/";
+/// Where all extents are.
+pub(super) const EXTENTS: &str = "data/";
+const LEASE: &str = "collector/lease";
 
 pub(super) fn open_by(principal: Nonce) -> String {
     format!("{OPEN}{principal}/")
@@ -171,6 +182,24 @@ pub(super) fn references(to: &Digest) -> String {
 /// The same in one repository.
 pub(super) fn references_in(to: &Digest, repository: &RepositoryName) -> String {
     format!("{}{repository}!/", references(to))
+}
+
+/// To whom an extent belongs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Owner {
+    Content(Digest),
+    Upload(UploadId),
+}
+
+/// The owner of the extent under a key; `None` for one that this version does not write.
+pub(super) fn owner_of(extent: &str) -> Option<Owner> {
+    let (owner, name) = extent.strip_prefix(EXTENTS)?.rsplit_once('/')?;
+    name.parse::<Nonce>().ok()?;
+    if owner.contains('/') {
+        Some(Owner::Content(digest(owner)?))
+    } else {
+        Some(Owner::Upload(owner.parse().ok()?))
+    }
 }
 
 /// A new extent of content that must have this digest.

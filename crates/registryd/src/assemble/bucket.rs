@@ -1,6 +1,7 @@
 //! A store in a bucket.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use oci_core::Registry;
 use oci_core::registry::RegistryBuilder;
@@ -20,6 +21,7 @@ struct Keys {
 async fn open(
     bucket: Result<Bucket, BucketError>,
     chunksize: Option<u64>,
+    grace: Duration,
     keys: &Keys,
 ) -> anyhow::Result<(RegistryBuilder, String)> {
     let bucket = bucket.map_err(|error| explain(error, keys))?;
@@ -34,6 +36,7 @@ async fn open(
         );
     }
     let mut options = RecordsOptions::default();
+    options.grace = grace;
     options.spawn = std::sync::Arc::new(OnRuntime(Handle::current()));
     if let Some(size) = chunksize {
         options.part_size = size.max(5 << 20);
@@ -88,7 +91,10 @@ fn http(user_agent: Option<&String>) -> HttpOptions {
 }
 
 #[cfg(feature = "s3")]
-pub(super) async fn s3(config: &crate::config::S3) -> anyhow::Result<(RegistryBuilder, String)> {
+pub(super) async fn s3(
+    config: &crate::config::S3,
+    grace: Duration,
+) -> anyhow::Result<(RegistryBuilder, String)> {
     use oci_storage::object::{S3Encryption, S3Options};
 
     let secret = |secret: &Option<crate::config::Secret>| {
@@ -122,11 +128,14 @@ pub(super) async fn s3(config: &crate::config::S3) -> anyhow::Result<(RegistryBu
                       AWS_SECRET_ACCESS_KEY",
         endpoint: "`storage.s3.regionendpoint` or `storage.s3.region`",
     };
-    open(options.open(), config.chunksize, &keys).await
+    open(options.open(), config.chunksize, grace, &keys).await
 }
 
 #[cfg(feature = "gcs")]
-pub(super) async fn gcs(config: &crate::config::Gcs) -> anyhow::Result<(RegistryBuilder, String)> {
+pub(super) async fn gcs(
+    config: &crate::config::Gcs,
+    grace: Duration,
+) -> anyhow::Result<(RegistryBuilder, String)> {
     use std::collections::BTreeMap;
 
     use oci_storage::object::{GcsCredentials, GcsOptions};
@@ -149,12 +158,13 @@ pub(super) async fn gcs(config: &crate::config::Gcs) -> anyhow::Result<(Registry
         credentials: "`storage.gcs.keyfile`, or GOOGLE_APPLICATION_CREDENTIALS",
         endpoint: "GOOGLE_BASE_URL",
     };
-    open(options.open(), config.chunksize, &keys).await
+    open(options.open(), config.chunksize, grace, &keys).await
 }
 
 #[cfg(feature = "azure")]
 pub(super) async fn azure(
     config: &crate::config::Azure,
+    grace: Duration,
 ) -> anyhow::Result<(RegistryBuilder, String)> {
     use oci_storage::object::{AzureCredentials, AzureOptions};
 
@@ -190,5 +200,5 @@ pub(super) async fn azure(
                       and its like",
         endpoint: "`storage.azure.accountname` or `storage.azure.realm`",
     };
-    open(options.open(), None, &keys).await
+    open(options.open(), None, grace, &keys).await
 }

@@ -53,13 +53,13 @@ pub(crate) async fn open(
             Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
         }
         #[cfg(feature = "s3")]
-        StorageDriver::S3(config) => super::bucket::s3(config).await,
+        StorageDriver::S3(config) => super::bucket::s3(config, storage.gc.grace).await,
         #[cfg(feature = "gcs")]
-        StorageDriver::Gcs(config) => super::bucket::gcs(config).await,
+        StorageDriver::Gcs(config) => super::bucket::gcs(config, storage.gc.grace).await,
         #[cfg(feature = "azure")]
-        StorageDriver::Azure(config) => super::bucket::azure(config).await,
+        StorageDriver::Azure(config) => super::bucket::azure(config, storage.gc.grace).await,
         #[cfg(feature = "sled")]
-        StorageDriver::Sled(config) => sled(config, pool),
+        StorageDriver::Sled(config) => sled(config, storage.gc.grace, pool),
         #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "sled")))]
         driver => Err(left_out(driver)),
     }
@@ -101,7 +101,11 @@ fn filesystem(
 }
 
 #[cfg(feature = "sled")]
-fn sled(config: &config::Sled, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
+fn sled(
+    config: &config::Sled,
+    grace: Duration,
+    pool: &ThreadPool,
+) -> anyhow::Result<(RegistryBuilder, String)> {
     use oci_storage::records::{PoolSpawn, RecordsOptions};
     use oci_storage::sled::{Sled, SledOptions};
 
@@ -114,6 +118,7 @@ fn sled(config: &config::Sled, pool: &ThreadPool) -> anyhow::Result<(RegistryBui
         anyhow::anyhow!("`storage.sled.path`: {error}{cause}")
     })?;
     let mut options = RecordsOptions::default();
+    options.grace = grace;
     options.spawn = Arc::new(PoolSpawn::new(Arc::new(ThreadPool::new(4))));
     Ok((
         Registry::builder(store.into_records(options)),

@@ -1,8 +1,10 @@
 //! Tests of the engine over stores that interleave, fail and forget.
 
+mod collecting;
 mod faults;
 mod formats;
 mod harness;
 mod interleaved;
 mod overtaken;
+mod replicas;
 mod sessions;
