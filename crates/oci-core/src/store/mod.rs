@@ -9,6 +9,7 @@ mod blob;
 mod collect;
 mod manifest;
 mod page;
+mod presign;
 mod upload;
 
 pub use blob::{
@@ -21,6 +22,7 @@ pub use collect::{
 };
 pub use manifest::{ManifestStore, PutManifest, StoredManifest, TagPrecondition, TagWrite};
 pub use page::{Page, PageRequest};
+pub use presign::{PresignOptions, PresignedRead, PresignedReads};
 pub use upload::{
     AppendMode, BlobUpload, CommittedBlob, ContentStream, UploadId, UploadIdError, UploadOptions,
     UploadScope, UploadStatus,

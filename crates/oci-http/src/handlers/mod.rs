@@ -5,6 +5,7 @@ use http::request::Parts;
 use oci_core::{Identity, Registry};
 
 use crate::access::Caller;
+use crate::builder::Redirects;
 use crate::endpoint::Endpoint;
 use crate::request::RequestBody;
 use crate::response::{Failure, Links, Reply};
@@ -23,6 +24,7 @@ mod uploads;
 pub(crate) struct Exchange<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) links: &'a Links,
+    pub(crate) redirects: Option<&'a Redirects>,
     pub(crate) caller: &'a Caller,
     pub(crate) head: &'a Parts,
 }

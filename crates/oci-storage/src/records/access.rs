@@ -205,7 +205,7 @@ pub(super) fn read<H: Header>(found: Option<Versioned>) -> Result<Found<H>, Stor
 }
 
 /// Runs a few futures at a time and keeps their order; the first error wins.
-pub(super) async fn gather<T, F>(futures: Vec<F>) -> Result<Vec<T>, StoreError>
+pub(crate) async fn gather<T, F>(futures: Vec<F>) -> Result<Vec<T>, StoreError>
 where
     F: Future<Output = Result<T, StoreError>> + Send,
     T: Send,

@@ -19,7 +19,8 @@
 //! keys have the order of the names (`a`, `a-b`, `a/b`).
 //!
 //! Extents are `data/<alg>/<hex>/<random>` if the digest was known before the first byte, and
-//! `data/<upload id>/<random>` otherwise.
+//! `data/<upload id>/<random>` otherwise. A record may also name an extent outside `data/`, which somebody
+//! else has written and the engine never deletes.
 
 use std::borrow::Cow;
 
@@ -146,7 +147,7 @@ pub(super) const LINKS: &str = "links/";
 pub(super) const MANIFESTS: &str = "manifests/";
 pub(super) const REFERENCES: &str = "refs/";
 pub(super) const UPLOADS: &str = "uploads/";
-/// Where all extents are.
+/// Where all extents of the engine are.
 pub(super) const EXTENTS: &str = "data/";
 const LEASE: &str = "collector/lease";
 
@@ -202,14 +203,20 @@ pub(super) fn owner_of(extent: &str) -> Option<Owner> {
     }
 }
 
+/// Whether an extent was written by the engine. Records may name others, which belong to somebody else:
+/// those are read and never deleted.
+pub(super) fn is_own_extent(key: &str) -> bool {
+    key.starts_with(EXTENTS)
+}
+
 /// A new extent of content that must have this digest.
 pub(super) fn extent_of(digest: &Digest, name: Nonce) -> String {
-    format!("data/{}/{name}", path(digest))
+    format!("{EXTENTS}{}/{name}", path(digest))
 }
 
 /// A new extent of an upload.
 pub(super) fn extent_in(id: &UploadId, name: Nonce) -> String {
-    format!("data/{id}/{name}")
+    format!("{EXTENTS}{id}/{name}")
 }
 
 /// Where to go on in a listing of tags.

@@ -23,7 +23,7 @@ use crate::server::{Limits, TrustedProxies};
 use crate::tls;
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-mod bucket;
+pub(crate) mod bucket;
 mod collect;
 mod hints;
 mod htpasswd;
@@ -100,6 +100,9 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
             .authenticator(Anonymous::new())
             .authorizer(AllowAll::new()),
     };
+    if let Some(redirects) = storage::redirects(&config.storage) {
+        service = service.redirects(redirects);
+    }
     let http = &config.http;
     if http.prefix != "/" {
         service = service.base_path(http.prefix.trim_end_matches('/'));

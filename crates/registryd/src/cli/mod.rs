@@ -41,6 +41,8 @@ enum Command {
     GarbageCollect(garbage_collect::Arguments),
     /// Check and show configurations.
     Config(config::Config),
+    /// Take over a bucket that CNCF Distribution has written, without copying bytes.
+    Import(storage::Import),
     /// Copy and check what stores hold.
     #[command(subcommand)]
     Storage(storage::Storage),
@@ -106,6 +108,7 @@ impl Cli {
             Command::GarbageCollect(arguments) => garbage_collect::run(&arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Storage(command) => return storage::run(command),
+            Command::Import(arguments) => return storage::import(&arguments),
             Command::Healthcheck(arguments) => healthcheck::run(arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Init(arguments) => init::run(&arguments),

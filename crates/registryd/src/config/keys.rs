@@ -109,7 +109,10 @@ static STORAGE: &[Key] = &[
     Key::new("gc", Kind::Section(GC)),
     Key::new(
         "redirect",
-        Kind::Section(&[Key::new("disable", Kind::Bool)]),
+        Kind::Section(&[
+            Key::new("disable", Kind::Bool),
+            Key::new("ttl", Kind::Duration),
+        ]),
     ),
     Key::new(
         "cache",

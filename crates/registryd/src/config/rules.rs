@@ -29,7 +29,7 @@ pub(super) fn apply(checked: &mut Checked, file: Option<&Source>, diagnostics: &
     rules.log_level();
     rules.storage(file);
     rules.collection();
-    rules.buckets();
+    rules.buckets(file);
     rules.auth();
     rules.listener(file);
     rules.headers();
@@ -140,7 +140,15 @@ impl Rules<'_> {
     }
 
     /// What the drivers for object storage cannot do without, and what they cannot do.
-    fn buckets(&mut self) {
+    fn buckets(&mut self, file: Option<&Source>) {
+        let drivers = ["storage.s3", "storage.gcs", "storage.azure"];
+        if file.is_none() && drivers.iter().any(|driver| self.get(driver).is_some()) {
+            if self.get("storage.redirect").is_none() {
+                self.set("storage.redirect", Json::Object(Map::new()));
+            }
+            // Not every client reaches the bucket; in Distribution's own format it is said so.
+            self.default("storage.redirect", "disable", true.into());
+        }
         for (needed, example) in [
             ("storage.s3.bucket", "my-registry"),
             ("storage.gcs.bucket", "my-registry"),
@@ -189,12 +197,13 @@ impl Rules<'_> {
                     .fix("remove it, and set a policy on the bucket"),
             );
         }
-        self.endpoint();
+        self.endpoint("storage.s3.regionendpoint");
+        self.endpoint("storage.s3.redirectendpoint");
     }
 
-    /// `storage.s3.regionendpoint` may come without a scheme; `secure` then says which.
-    fn endpoint(&mut self) {
-        let Some(endpoint) = self.text("storage.s3.regionendpoint") else {
+    /// The URL of a service may come without a scheme; `secure` then says which.
+    fn endpoint(&mut self, key: &str) {
+        let Some(endpoint) = self.text(key) else {
             return;
         };
         let secure = self.get("storage.s3.secure").and_then(Json::as_bool);
@@ -208,12 +217,12 @@ impl Rules<'_> {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
         });
         if is_service {
-            self.set("storage.s3.regionendpoint", whole.into());
+            self.set(key, whole.into());
             return;
         }
-        let source = self.source("storage.s3.regionendpoint");
+        let source = self.source(key);
         let what = format!(
-            "`storage.s3.regionendpoint` is {}, which is no address of a service",
+            "`{key}` is {}, which is no address of a service",
             code(&endpoint)
         );
         self.diagnostics.push(

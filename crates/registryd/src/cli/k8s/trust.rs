@@ -74,7 +74,7 @@ fn manifests(arguments: &Trust, ca: Option<&str>) -> String {
     }
     let (what, verb) = match ca {
         Some(_) => ("every node trusts", "write"),
-        None => ("no node trusts any more", "remove"),
+        None => ("every node forgets", "remove"),
     };
     // The data last: it is nobody's template.
     include_str!("trust.yaml")

@@ -136,7 +136,7 @@ policy: {repository: {classes: [image]}}
             "storage": {
                 "filesystem": {"rootdirectory": "/data", "maxthreads": 200},
                 "delete": {"enabled": true},
-                "redirect": {"disable": true},
+                "redirect": {"disable": true, "ttl": "20m0s"},
                 "maintenance": {
                     "uploadpurging": {
                         "enabled": false, "age": "24h0m0s", "interval": "1h30m0s", "dryrun": true,

@@ -133,6 +133,22 @@ impl Renewer {
             .keep_certificate(pem)
             .await
             .context("the new certificate cannot be kept")?;
+        // Or it would be replaced again and again, until the authority has had enough.
+        let facts = self.cache.certificate().await?;
+        let now = OffsetDateTime::now_utc();
+        if let Some(facts) = facts.filter(|facts| self.is_due(facts, now)) {
+            let error = anyhow::anyhow!(
+                "the new certificate is for {}, valid until {}, and so would have to be replaced at once",
+                facts
+                    .names
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                day(facts.not_after),
+            );
+            return Err(Failure::new(error, "check the clock of this machine"));
+        }
         tracing::info!("the ACME authority issued a certificate");
         Ok(Renewal::Done)
     }

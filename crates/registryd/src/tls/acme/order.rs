@@ -42,6 +42,16 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl Failure {
+    pub(super) fn new(error: anyhow::Error, fix: &str) -> Self {
+        Self {
+            error,
+            fix: Some(fix.to_owned()),
+            retry_after: None,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.error)?;
@@ -136,7 +146,12 @@ impl<'a> Order<'a> {
             let digest = challenge.key_authorization().digest();
             let digest = <[u8; 32]>::try_from(digest.as_ref())?;
             shown.push(self.challenges.show(&host, digest)?);
-            challenge.set_ready().await.context("the proof")?;
+            match challenge.set_ready().await {
+                Ok(()) => {}
+                // It has looked already.
+                Err(Error::Api(problem)) => return Err(rejected(&host, problem)),
+                Err(error) => return Err(error).context("the proof"),
+            }
         }
         Ok(shown)
     }
@@ -289,11 +304,15 @@ async fn refusal(order: &mut instant_acme::Order) -> Option<anyhow::Error> {
         let host = state.identifier().to_string();
         let problem = state.challenges.iter().find_map(|one| one.error.clone());
         if let Some(problem) = problem {
-            let text = format!("the authority does not accept the proof for {host}");
-            return Some(anyhow::Error::new(Error::Api(problem)).context(text));
+            return Some(rejected(&host, problem));
         }
     }
     None
+}
+
+fn rejected(host: &str, problem: Problem) -> anyhow::Error {
+    let text = format!("the authority does not accept the proof for {host}");
+    anyhow::Error::new(Error::Api(problem)).context(text)
 }
 
 /// For all of an attempt.

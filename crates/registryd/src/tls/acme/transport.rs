@@ -81,17 +81,16 @@ impl HttpClient for Transport {
         Box::pin(async move {
             let answer = async {
                 let (head, body) = this.client.request(request).await?.into_parts();
-                // Directory, orders and chains: some kilobytes.
+                #[expect(clippy::disallowed_methods, reason = "it is capped")]
                 let body = Limited::new(body, LARGEST).collect().await?.to_bytes();
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head, body))
             };
-            let (head, body) = match tokio::time::timeout(PATIENCE, answer).await {
-                Ok(answered) => answered.map_err(Error::Other)?,
-                Err(_) => {
-                    let text = format!("the authority did not answer within {PATIENCE:?}");
-                    return Err(Error::Other(text.into()));
-                }
-            };
+            let answered = tokio::time::timeout(PATIENCE, answer).await;
+            let (head, body) = answered
+                .unwrap_or_else(|_| {
+                    Err(format!("the authority did not answer within {PATIENCE:?}").into())
+                })
+                .map_err(Error::Other)?;
             // With a success it says when to ask again for the same thing, which the client heeds.
             let refused = head.status.is_client_error() || head.status.is_server_error();
             *this.lock() = refused.then(|| until(&head.headers)).flatten();
@@ -113,4 +112,5 @@ fn until(headers: &HeaderMap) -> Option<SystemTime> {
 
 const KEY: &str = "http.tls.letsencrypt.directoryca";
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Directory, orders and chains are some kilobytes.
 const LARGEST: usize = 1 << 20;

@@ -62,8 +62,12 @@ impl Pebble {
         let key = file("pebble.key", &key);
         let settings = format!(
             r#"{{"pebble": {{"listenAddress": "127.0.0.1:{}", "managementListenAddress": "127.0.0.1:{}",
-                "certificate": {certificate:?}, "privateKey": {key:?}, "httpPort": 1, "tlsPort": {}{more}}}}}"#,
-            ports.pebble, ports.management, ports.registry,
+                "certificate": "{}", "privateKey": "{}", "httpPort": 1, "tlsPort": {}{more}}}}}"#,
+            ports.pebble,
+            ports.management,
+            certificate.display(),
+            key.display(),
+            ports.registry,
         );
         let settings = file("pebble.json", &settings);
         let names = format!("127.0.0.1:{}", ports.names);

@@ -26,7 +26,7 @@ pub(super) struct Shown {
 
 impl Shown {
     pub(super) fn certificate(&self) -> &CertificateDer<'static> {
-        &self.chain[0]
+        self.chain.first().unwrap()
     }
 
     pub(super) fn not_after(&self) -> i64 {
@@ -168,7 +168,7 @@ impl Open {
         self.0.write_all(head.as_bytes()).map_err(|e| e.to_string())
     }
 
-    fn to_end(&mut self) -> Result<String, String> {
+    fn read_all(&mut self) -> Result<String, String> {
         let mut answer = Vec::new();
         self.0.read_to_end(&mut answer).map_err(|e| e.to_string())?;
         String::from_utf8(answer).map_err(|e| e.to_string())
@@ -179,7 +179,7 @@ impl Open {
 pub(super) fn ask(config: &Arc<ClientConfig>, address: &str, host: &str) -> Result<Shown, String> {
     let mut open = Open::new(config, address, host)?;
     open.send("/v2/", "close")?;
-    let answer = open.to_end()?;
+    let answer = open.read_all()?;
     let chain = open.0.conn.peer_certificates().unwrap_or_default();
     Ok(Shown {
         status: status(&answer)?,
@@ -196,7 +196,7 @@ pub(super) fn get(
 ) -> Result<String, String> {
     let mut open = Open::new(config, address, host)?;
     open.send(path, "close")?;
-    let answer = open.to_end()?;
+    let answer = open.read_all()?;
     let (_, body) = answer.split_once("\r\n\r\n").ok_or("no body")?;
     Ok(body.to_owned())
 }
