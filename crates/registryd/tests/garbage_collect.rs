@@ -166,6 +166,16 @@ fn where_there_is_nothing_to_collect_it_says_so_and_makes_nothing() {
     let (code, said) = collect(&[], &config);
     assert_eq!(code, 1);
     assert!(said.contains("`storage.inmemory`"), "{said}");
+
+    let text = format!(
+        "version: 0.1\nstorage: {{sled: {{path: {}}}}}\nhttp: {{addr: ':0'}}\n",
+        missing.display()
+    );
+    fs::write(&config, text).unwrap();
+    let (code, said) = collect(&[], &config);
+    assert_eq!(code, 1);
+    assert!(said.contains("there is no database in"), "{said}");
+    assert!(!missing.exists());
 }
 
 struct Serving(Child);
@@ -210,76 +220,4 @@ fn a_server_collects_by_itself_and_beside_the_command() {
     assert!(code == 0 || code == 4, "{code}: {said}");
     assert!(volume.has(&tagged));
     std::io::stdout().flush().unwrap();
-}
-
-/// The same on a database, written by the engine that serves it.
-#[cfg(feature = "sled")]
-#[tokio::test]
-async fn a_database_is_collected_as_a_volume_is() {
-    use std::pin::pin;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use futures_util::stream;
-    use oci_core::BlobStore;
-    use oci_core::runtime::ThreadPool;
-    use oci_core::store::{AppendMode, UploadOptions, UploadScope};
-    use oci_storage::records::RecordsOptions;
-    use oci_storage::sled::{Sled, SledOptions};
-
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("database");
-    let config = directory.path().join("config.yml");
-    let text = format!(
-        "version: 0.1\nstorage: {{sled: {{path: {}}}}}\nhttp: {{addr: ':0'}}\n",
-        path.display()
-    );
-    fs::write(&config, text).unwrap();
-    let (code, said) = collect(&[], &config);
-    assert_eq!(code, 1);
-    assert!(said.contains("there is no database in"), "{said}");
-    assert!(!path.exists());
-
-    let bytes = vec![7; 20_000];
-    let garbage = Digest::sha256(&bytes);
-    {
-        let pool = ThreadPool::default();
-        let mut options = SledOptions::default();
-        options.min_free = 0;
-        options.pool = Arc::new(pool.clone());
-        let store = Sled::open(&path, options).unwrap();
-        let store = store.into_records(RecordsOptions::default());
-        let repository = "team/app".parse().unwrap();
-        let scope = UploadScope::new(repository, "somebody");
-        let mut upload = store
-            .begin_upload(&scope, &UploadOptions::default())
-            .await
-            .unwrap();
-        let mut body = pin!(stream::iter([Ok(Bytes::from(bytes.clone()))]));
-        let appended = upload.append(body.as_mut(), AppendMode::Atomic).await;
-        assert_eq!(appended.unwrap(), 20_000);
-        upload.commit(&garbage, scope.repository()).await.unwrap();
-        let blobs = store.stat(&garbage).await;
-        assert_eq!(blobs.unwrap().size, 20_000);
-        // What is at work holds the database open.
-        assert!(pool.wait_idle(Duration::from_secs(60)));
-    }
-
-    let (code, said) = collect(&["--dry-run"], &config);
-    assert_eq!(code, 0, "{said}");
-    for line in [
-        format!("blob eligible for deletion: {garbage} (19.5 KiB, no manifest refers to it)"),
-        format!("link eligible for deletion: team/app {garbage}"),
-        "nothing was removed, as --dry-run asks".to_owned(),
-    ] {
-        assert!(said.contains(&line), "no {line:?} in {said}");
-    }
-    let (code, said) = collect(&["--grace", "1h"], &config);
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("removed 0 blobs"), "{said}");
-    let (code, said) = collect(&["--quiet"], &config);
-    assert_eq!(code, 0, "{said}");
-    let line = "removed 1 blobs (19.5 KiB), 1 links and 0 manifests";
-    assert!(said.contains(line), "{said}");
 }
