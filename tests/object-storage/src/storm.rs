@@ -223,7 +223,6 @@ impl Image {
                 "size": bytes.len(),
             })
         };
-        const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -377,6 +376,10 @@ impl Client<'_> {
     }
 
     /// Tries until there is an answer. `None` means to begin again at once.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a client's own thread waits for a process that starts"
+    )]
     fn until(
         self,
         mut work: impl FnMut() -> anyhow::Result<Option<Answer>>,
@@ -421,6 +424,7 @@ fn offset(answer: &Answer) -> anyhow::Result<usize> {
     })
 }
 
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CHUNK: usize = 120_000;
 /// How often a client asks again: for half a minute at least.

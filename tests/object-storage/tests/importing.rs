@@ -3,7 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "helpers of tests say what they expect, as tests do"
 )]
 
