@@ -165,7 +165,17 @@ fn where_there_is_nothing_to_collect_it_says_so_and_makes_nothing() {
     .unwrap();
     let (code, said) = collect(&[], &config);
     assert_eq!(code, 1);
-    assert!(said.contains("only `storage.filesystem`"), "{said}");
+    assert!(said.contains("`storage.inmemory`"), "{said}");
+
+    let text = format!(
+        "version: 0.1\nstorage: {{sled: {{path: {}}}}}\nhttp: {{addr: ':0'}}\n",
+        missing.display()
+    );
+    fs::write(&config, text).unwrap();
+    let (code, said) = collect(&[], &config);
+    assert_eq!(code, 1);
+    assert!(said.contains("there is no database in"), "{said}");
+    assert!(!missing.exists());
 }
 
 struct Serving(Child);

@@ -18,6 +18,7 @@
 //! | [`index_closure`] | index → child manifest → layer, tags, deletes, untagged manifests collected | filesystem |
 //! | [`untagged`] | a manifest that is collected, its blob and a tag that moves to it, power loss | filesystem |
 //! | [`records`] | blobs, membership links, references, the collector, the sweeper of extents | records |
+//! | [`records_collect`] | fences, lost answers, orphans, stale references, tombstones | records |
 //! | [`records_refs`] | the same manifest deleted and pushed again | records |
 //! | [`records_tags`] | pushes by tag against deletes by digest | records |
 //!
@@ -182,12 +183,19 @@
 //! one), then delete the extent. Dead records are kept longer than any push can last
 //! (`TombstonePurged`): absent must not come back within the life of an upload.
 //!
+//! What an upload expects unchanged is not the whole record but a *fence* in it, which the sweeper changes, and
+//! the collector with its last swap ([`records_collect`]): otherwise a writer whose answer got lost could
+//! register again what was collected meanwhile. **Stale references**: rewrite the manifest's record, which a
+//! push reads before its first reference and swaps from, then remove the reference. **Tombstones** are removed
+//! only if unchanged.
+//!
 //! # What the models assume
 //!
 //! * `flock` on one machine: shared and exclusive exclude each other, a dead process holds nothing.
 //! * A rename is atomic for readers. A synced directory keeps its names; unsynced renames survive
 //!   power loss in any combination. `syncfs` covers everything before it.
 //! * Compare-and-swap and listings of the record store are linearizable.
+//! * Nothing that began before a tombstone is thirty days old is still under way then.
 //! * Manifests and link files are read whole or not at all; digests do not collide.
 //!
 //! # Bounds, and what was visited
@@ -212,6 +220,9 @@
 //! | | 2 writers, 1 collector, uploads that replace | 934,175 |
 //! | | 2 writers, 1 collector, 1 sweeper, after collection | 960,197 |
 //! | | 1 writer, 2 collectors, 1 sweeper, uploads that replace | 1,758,972 |
+//! | records, collecting | 2 writers, 2 collectors / and stale references / and a purger | 912,532 / 387,264 / 89,466 |
+//! | | 2 writers, 1 collector, 1 sweeper, no lost answers | 3,744,106 |
+//! | | 1 writer, 2 collectors, everything, crashes | 1,301,294 |
 //! | records, references | 1 push, 2 digests, links / 2 pushes, 2 digests | 198,065 / 100,172 |
 //! | records, tags | 2 pushes, 2 deletes, a tag each / one tag | 253,125 / 63,965 |
 //!
@@ -234,8 +245,6 @@
 //! * Clock steps (the first invariant does not look at clocks), NFS and other filesystems without working
 //!   `flock`, record stores that are not linearizable, ambiguous answers of a compare-and-swap (the
 //!   engine reads back and compares the nonce).
-//! * The removal of references whose push died before its revision: they keep garbage, and are
-//!   removed after a time that no push lasts.
 //! * A policy that collects untagged manifests in the records engine.
 
 #![allow(
@@ -248,6 +257,7 @@ pub mod check;
 pub mod filesystem;
 pub mod index_closure;
 pub mod records;
+pub mod records_collect;
 pub mod records_refs;
 pub mod records_tags;
 mod step;

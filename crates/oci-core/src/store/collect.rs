@@ -84,6 +84,12 @@ pub trait CollectObserver: Send + Sync + 'static {
         let _ = candidate;
     }
 
+    /// Bytes of `size` that the store keeps under a name of its own and that are no part of any content or
+    /// open upload: of uploads that failed, of content that was replaced. They go, too.
+    fn orphan(&self, name: &str, size: u64) {
+        let _ = (name, size);
+    }
+
     /// Something that was not understood or not readable, and therefore keeps all that it might need.
     fn kept_whole(&self, what: &str, why: &str) {
         let _ = (what, why);
@@ -202,8 +208,12 @@ pub struct Collected {
     pub garbage_links: u64,
     /// Manifests in repositories that nothing keeps.
     pub garbage_manifests: u64,
+    /// Bytes that are no part of any content or open upload.
+    pub orphans: Amount,
     /// Content that was removed.
     pub removed: Amount,
+    /// Of the orphans, those that were removed.
+    pub removed_orphans: Amount,
     /// Links that were removed.
     pub removed_links: u64,
     /// Manifests that were removed from repositories.

@@ -118,6 +118,8 @@ impl Bucket {
     pub(super) fn guarantees(&self, shared: bool) -> Guarantees {
         Guarantees {
             shared,
+            // Where one process makes up for conditions, a write that is late undoes others.
+            consistent: shared,
             ..self.settings().guarantees
         }
     }

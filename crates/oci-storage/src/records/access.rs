@@ -30,7 +30,10 @@ impl<H> Found<H> {
 #[derive(Clone, Debug)]
 pub(super) enum Swap {
     Won(Version, Nonce),
-    Lost,
+    Lost {
+        /// Whether it may have been written all the same, and replaced since.
+        perhaps_written: bool,
+    },
 }
 
 impl Engine {
@@ -81,7 +84,8 @@ impl Engine {
                 return Ok(Swap::Won(found.version.clone(), written));
             }
             if source.is_none() || found.as_ref().map(|found| &found.version) != expected {
-                return Ok(Swap::Lost);
+                let perhaps_written = source.is_some() || mine.len() > 1;
+                return Ok(Swap::Lost { perhaps_written });
             }
             nonce = self.nonce();
             mine.push(nonce);
@@ -186,7 +190,8 @@ impl Engine {
     }
 }
 
-fn read<H: Header>(found: Option<Versioned>) -> Result<Found<H>, StoreError> {
+/// A value as it was read.
+pub(super) fn read<H: Header>(found: Option<Versioned>) -> Result<Found<H>, StoreError> {
     Ok(match found {
         Some(Versioned { value, version }) => Found {
             record: decode(&value)?,

@@ -8,9 +8,9 @@ use futures_util::FutureExt;
 use oci_core::error::StoreError;
 use oci_core::manifest::{ManifestReference, ReferenceKind};
 use oci_core::store::{
-    BlobMeta, BlobRead, BlobStore, BlobUpload, Capabilities, Claim, Page, PageRequest,
-    PresignOptions, PresignedRead, PresignedReads, ReadRange, UploadId, UploadOptions, UploadScope,
-    UploadStatus,
+    BlobMeta, BlobRead, BlobStore, BlobUpload, Capabilities, Claim, CollectObserver,
+    CollectOptions, Collected, Page, PageRequest, PresignOptions, PresignedRead, PresignedReads,
+    ReadRange, UploadId, UploadOptions, UploadScope, UploadStatus,
 };
 use oci_core::{Digest, RepositoryName};
 
@@ -33,6 +33,7 @@ impl BlobStore for Records {
         capabilities.several_processes = records.shared && extents.shared;
         capabilities.resumes_without_reading = true;
         capabilities.lists_content = true;
+        capabilities.collects = self.engine.can_collect();
         capabilities
     }
 
@@ -121,6 +122,14 @@ impl BlobStore for Records {
         } else {
             Err(StoreError::MissingReferences(missing))
         }
+    }
+
+    async fn collect(
+        &self,
+        options: &CollectOptions,
+        observer: Arc<dyn CollectObserver>,
+    ) -> Result<Collected, StoreError> {
+        self.engine.collect(options, observer).await
     }
 
     async fn blobs(&self, page: &PageRequest) -> Result<Page<BlobMeta>, StoreError> {

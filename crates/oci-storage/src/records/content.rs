@@ -31,10 +31,18 @@ pub(super) trait Mortal: Header + Clone {
     fn life(&self) -> Life;
     fn touched(&self) -> u64;
     fn revive(&mut self, now: u64);
+    fn condemn(&mut self);
+    /// `fence` keeps whoever has registered content and does not know it from doing so again.
+    fn end(&mut self, now: u64, fence: Nonce);
+
+    /// Whether it is gone, and nothing is left to be done about that.
+    fn is_settled(&self) -> bool {
+        !self.life().is_there()
+    }
 }
 
 macro_rules! mortal {
-    ($($record:ty),*) => {$(
+    ($($record:ty { $($more:item)* })*) => {$(
         impl Mortal for $record {
             fn life(&self) -> Life {
                 self.life
@@ -48,11 +56,52 @@ macro_rules! mortal {
                 self.life = Life::Live;
                 self.touched = now;
             }
+
+            fn condemn(&mut self) {
+                self.life = Life::Condemned;
+            }
+
+            $($more)*
         }
     )*};
 }
 
-mortal!(BlobRecord, LinkRecord, RevisionRecord);
+mortal! {
+    BlobRecord {
+        fn end(&mut self, now: u64, fence: Nonce) {
+            self.life = Life::Dead;
+            self.touched = now;
+            self.fence = Some(fence);
+        }
+    }
+    LinkRecord {
+        fn end(&mut self, now: u64, _: Nonce) {
+            self.life = Life::Dead;
+            self.touched = now;
+        }
+    }
+    RevisionRecord {
+        fn end(&mut self, now: u64, _: Nonce) {
+            self.life = Life::Dead;
+            self.touched = now;
+            self.pending = true;
+        }
+
+        fn is_settled(&self) -> bool {
+            !self.life.is_there() && !self.pending
+        }
+    }
+}
+
+/// How an attempt to register content ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Registered {
+    Done,
+    /// The fence was another one, and the content never was registered.
+    NotYet,
+    /// It may have been registered and collected: its extents may be deleted at any time.
+    Gone,
+}
 
 /// Whether a record is only made live if it is condemned, or its date renewed as well.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,6 +110,11 @@ pub(super) enum Promise {
     Kept,
     /// Somebody is told that it exists and may come back for it.
     Told,
+}
+
+/// The fence of a record as it was read.
+pub(super) fn fence_of(found: &Found<BlobRecord>) -> Fence {
+    found.header().and_then(|blob| blob.fence)
 }
 
 impl Engine {
@@ -125,15 +179,23 @@ impl Engine {
                 .await?)
     }
 
-    /// Makes a blob visible in a repository.
+    /// Makes a blob visible in a repository. It is not looked at first if it is `unlikely` to be there.
     pub(super) async fn link(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
+        unlikely: bool,
     ) -> Result<(), StoreError> {
         let key = Key::Link(repository.clone(), *digest);
-        for _ in 0..SWAP_TRIES {
-            let found = self.get::<LinkRecord>(&key).await?;
+        for round in 0..SWAP_TRIES {
+            let found = if unlikely && round == 0 {
+                Found {
+                    version: None,
+                    record: None,
+                }
+            } else {
+                self.get::<LinkRecord>(&key).await?
+            };
             let current = found.header();
             if current.is_some_and(|link| link.life == Life::Live && !self.is_stale(link.touched)) {
                 return Ok(());
@@ -150,22 +212,23 @@ impl Engine {
         Err(contended())
     }
 
-    /// What must still hold when content that is stored from now on is registered.
-    pub(super) async fn fence(&self, digest: &Digest) -> Result<Fence, StoreError> {
-        let found = self.get::<BlobRecord>(&Key::Blob(*digest)).await?;
-        Ok(found.header().and_then(|blob| blob.fence))
+    /// The record with the fence that must still hold when content that is stored from now on is registered.
+    pub(super) async fn before(&self, digest: &Digest) -> Result<Found<BlobRecord>, StoreError> {
+        self.get(&Key::Blob(*digest)).await
     }
 
-    /// Points the record of `digest` at `content`, whatever it pointed at. `false` if the fence is not
-    /// `fence` any more, or the content was registered and collected: then its extents may be deleted at
-    /// any time.
+    /// Points the record of `digest` at `content`, whatever it pointed at, if the fence still is `fence`.
+    /// `known` is how the record was when that was read; if it still is so, it is not read again.
     pub(super) async fn register(
         &self,
         digest: &Digest,
         content: &Content,
         fence: Fence,
-    ) -> Result<bool, StoreError> {
+        known: Option<Found<BlobRecord>>,
+    ) -> Result<Registered, StoreError> {
         let key = Key::Blob(*digest);
+        let mut known = known;
+        let mut refused = Registered::NotYet;
         let blob = BlobRecord {
             life: Life::Live,
             size: content.size,
@@ -174,7 +237,10 @@ impl Engine {
             touched: self.now(),
         };
         for _ in 0..SWAP_TRIES {
-            let found = self.get::<BlobRecord>(&key).await?;
+            let found = match known.take() {
+                Some(known) => known,
+                None => self.get::<BlobRecord>(&key).await?,
+            };
             let current = found.header();
             // An answer that got lost: it is done, and somebody has changed the record since.
             // If a collector has ended it, these extents are as good as deleted.
@@ -182,14 +248,23 @@ impl Engine {
                 && !blob.extents.is_empty()
                 && blob.extents == content.extents
             {
-                return Ok(blob.life.is_there());
+                return Ok(if blob.life.is_there() {
+                    Registered::Done
+                } else {
+                    Registered::Gone
+                });
             }
             if current.and_then(|blob| blob.fence) != fence {
-                return Ok(false);
+                return Ok(refused);
             }
             let swap = self.swap(&key, found.version.as_ref(), &blob, &content.inline);
-            if let Swap::Won(..) = swap.await? {
-                return Ok(true);
+            match swap.await? {
+                Swap::Won(..) => return Ok(Registered::Done),
+                // It may have been registered, and be collected by now.
+                Swap::Lost {
+                    perhaps_written: true,
+                } => refused = Registered::Gone,
+                Swap::Lost { .. } => {}
             }
         }
         Err(contended())

@@ -12,10 +12,10 @@ use oci_core::error::StoreError;
 use oci_core::{Digest, RepositoryName, Tag};
 
 use super::access::{Found, Swap, gather};
-use super::content::contended;
+use super::content::{Mortal, contended};
 use super::encoding::Nonce;
 use super::keys::{self, Key};
-use super::model::{Life, ReferrerRecord, RevisionRecord, TagRecord, target_of};
+use super::model::{ReferrerRecord, RevisionRecord, TagRecord, target_of};
 use super::store::Version;
 use super::{Engine, SWAP_TRIES};
 
@@ -43,11 +43,10 @@ pub(super) async fn delete(
         let version = if taken_up {
             version
         } else {
-            revision.life = Life::Dead;
-            revision.pending = true;
+            revision.end(engine.now(), engine.nonce());
             match engine.swap(&key, version.as_ref(), &revision, &[]).await? {
                 Swap::Won(version, _) => Some(version),
-                Swap::Lost => continue,
+                Swap::Lost { .. } => continue,
             }
         };
         let dead = Dead {

@@ -54,6 +54,8 @@ impl Engine {
         let dead = BlobRecord {
             life: Life::Dead,
             extents: Vec::new(),
+            // Whoever registered these extents and does not know it must not do so again.
+            fence: Some(self.nonce()),
             touched: self.now(),
             ..blob.clone()
         };

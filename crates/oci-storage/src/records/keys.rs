@@ -12,6 +12,7 @@
 //! | `refs/<alg>/<hex>/<repository>!/<alg>/<hex>/<push>` | the manifest pushed by `push` needs the digest |
 //! | `uploads/<id>` | an upload session |
 //! | `open/<principal>/<id>` | that session may be open |
+//! | `collector/lease` | which collector is at work |
 //!
 //! A repository's name is followed by `!`, which sorts before all that a name may contain. So a name
 //! that is the beginning of another never is a directory of it (`tags/a!/b` and `tags/a/b!/c`), and the
@@ -47,6 +48,7 @@ pub(super) enum Key {
     },
     Upload(UploadId),
     Open(Nonce, UploadId),
+    Lease,
 }
 
 impl Key {
@@ -75,6 +77,7 @@ impl Key {
             } => format!("{}{}/{push}", references_in(to, repository), path(from)),
             Self::Upload(id) => format!("uploads/{id}"),
             Self::Open(principal, id) => format!("{OPEN}{principal}/{id}"),
+            Self::Lease => LEASE.to_owned(),
         }
     }
 
@@ -126,6 +129,7 @@ impl Key {
                     push: push.parse().ok()?,
                 }
             }
+            "collector" if text == LEASE => Self::Lease,
             "uploads" => Self::Upload(rest.parse().ok()?),
             "open" => {
                 let (principal, id) = rest.split_once('/')?;
@@ -137,9 +141,15 @@ impl Key {
 }
 
 pub(super) const BLOBS: &str = "blobs/";
-const DATA: &str = "data/";
 pub(super) const OPEN: &str = "open/";
 pub(super) const REPOSITORIES: &str = "repositories/";
+pub(super) const LINKS: &str = "links/";
+pub(super) const MANIFESTS: &str = "manifests/";
+pub(super) const REFERENCES: &str = "refs/";
+pub(super) const UPLOADS: &str = "uploads/";
+/// Where all extents of the engine are.
+pub(super) const EXTENTS: &str = "data/";
+const LEASE: &str = "collector/lease";
 
 pub(super) fn open_by(principal: Nonce) -> String {
     format!("{OPEN}{principal}/")
@@ -175,20 +185,38 @@ pub(super) fn references_in(to: &Digest, repository: &RepositoryName) -> String 
     format!("{}{repository}!/", references(to))
 }
 
+/// To whom an extent belongs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Owner {
+    Content(Digest),
+    Upload(UploadId),
+}
+
+/// The owner of the extent under a key; `None` for one that this version does not write.
+pub(super) fn owner_of(extent: &str) -> Option<Owner> {
+    let (owner, name) = extent.strip_prefix(EXTENTS)?.rsplit_once('/')?;
+    name.parse::<Nonce>().ok()?;
+    if owner.contains('/') {
+        Some(Owner::Content(digest(owner)?))
+    } else {
+        Some(Owner::Upload(owner.parse().ok()?))
+    }
+}
+
 /// Whether an extent was written by the engine. Records may name others, which belong to somebody else:
 /// those are read and never deleted.
 pub(super) fn is_own_extent(key: &str) -> bool {
-    key.starts_with(DATA)
+    key.starts_with(EXTENTS)
 }
 
 /// A new extent of content that must have this digest.
 pub(super) fn extent_of(digest: &Digest, name: Nonce) -> String {
-    format!("{DATA}{}/{name}", path(digest))
+    format!("{EXTENTS}{}/{name}", path(digest))
 }
 
 /// A new extent of an upload.
 pub(super) fn extent_in(id: &UploadId, name: Nonce) -> String {
-    format!("{DATA}{id}/{name}")
+    format!("{EXTENTS}{id}/{name}")
 }
 
 /// Where to go on in a listing of tags.

@@ -158,7 +158,7 @@ impl ManifestStore for Records {
         let size = blob.size;
         let fits = move |record: &BlobRecord| record.size == size;
         if self.engine.protect(&key, Promise::Told, fits).await? {
-            self.engine.link(repository, &blob.digest).await
+            self.engine.link(repository, &blob.digest, false).await
         } else {
             Err(StoreError::NotFound)
         }
@@ -214,12 +214,12 @@ impl ManifestStore for Records {
         let key = Key::Link(repository.clone(), *digest);
         for _ in 0..SWAP_TRIES {
             let found = self.engine.get::<LinkRecord>(&key).await?;
-            let Some(link) = found.header().filter(|link| link.life.is_there()) else {
+            if !found.header().is_some_and(|link| link.life.is_there()) {
                 return Err(StoreError::NotFound);
-            };
+            }
             let gone = LinkRecord {
                 life: Life::Dead,
-                ..link.clone()
+                touched: self.engine.now(),
             };
             let swap = self.engine.swap(&key, found.version.as_ref(), &gone, &[]);
             if let Swap::Won(..) = swap.await? {

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
+use oci_core::runtime::{Clock, SystemClock};
 use oci_core::store::BlobStream;
 
 use super::Guarantees;
@@ -17,10 +18,22 @@ use super::extent::{ExtentError, ExtentInfo, ExtentStore, PartLimits};
 use super::store::{RecordError, RecordStore, ScanEntry, Version, Versioned};
 
 /// Records in memory. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryRecords {
     state: Arc<Mutex<RecordState>>,
     guarantees: Guarantees,
+}
+
+impl Default for MemoryRecords {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            guarantees: Guarantees {
+                consistent: true,
+                ..Guarantees::default()
+            },
+        }
+    }
 }
 
 #[derive(Default)]
@@ -112,6 +125,20 @@ impl RecordStore for MemoryRecords {
         self.lock().records.remove(key);
         Ok(())
     }
+
+    fn can_purge_if(&self) -> bool {
+        true
+    }
+
+    async fn purge_if(&self, key: &str, expected: &Version) -> Result<bool, RecordError> {
+        let mut state = self.lock();
+        let current = state.records.get(key).map(|(_, at)| at.to_string());
+        let stands = current.as_deref() == Some(expected.as_str());
+        if stands {
+            state.records.remove(key);
+        }
+        Ok(stands)
+    }
 }
 
 /// Extents in memory. Clones share them.
@@ -120,11 +147,12 @@ pub struct MemoryExtents {
     state: Arc<Mutex<ExtentState>>,
     limits: PartLimits,
     guarantees: Guarantees,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Default)]
 struct ExtentState {
-    extents: BTreeMap<String, Vec<Bytes>>,
+    extents: BTreeMap<String, (Vec<Bytes>, SystemTime)>,
     /// By the name of the upload: the key, and the parts.
     uploads: BTreeMap<String, (String, Parts)>,
     names: u64,
@@ -144,8 +172,17 @@ impl MemoryExtents {
         Self {
             state: Arc::default(),
             limits,
-            guarantees: Guarantees::default(),
+            guarantees: Guarantees {
+                consistent: true,
+                ..Guarantees::default()
+            },
+            clock: Arc::new(SystemClock::new()),
         }
+    }
+
+    /// Tells by `clock` when extents were written.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Claims `guarantees`, for a test that treats the memory as something that lasts.
@@ -169,7 +206,7 @@ impl MemoryExtents {
         let last = state
             .extents
             .get_mut(key)
-            .and_then(|pieces| pieces.last_mut());
+            .and_then(|(pieces, _)| pieces.last_mut());
         let Some(last) = last.filter(|last| !last.is_empty()) else {
             return false;
         };
@@ -205,7 +242,8 @@ impl ExtentStore for MemoryExtents {
     }
 
     async fn put(&self, key: &str, pieces: Vec<Bytes>) -> Result<(), ExtentError> {
-        self.lock().extents.insert(key.to_owned(), pieces);
+        let written = (pieces, self.clock.now());
+        self.lock().extents.insert(key.to_owned(), written);
         Ok(())
     }
 
@@ -213,7 +251,7 @@ impl ExtentStore for MemoryExtents {
         let pieces = self.lock().extents.get(key).cloned();
         let mut at = 0_u64;
         let mut wanted = Vec::new();
-        for piece in pieces.ok_or(ExtentError::NotFound)? {
+        for piece in pieces.ok_or(ExtentError::NotFound)?.0 {
             let (start, end) = (at, at + length(&piece));
             at = end;
             let (from, to) = (range.start.max(start), range.end.min(end));
@@ -302,7 +340,8 @@ impl ExtentStore for MemoryExtents {
             return Err(ExtentError::Unavailable("parts of unequal size".into()));
         }
         state.uploads.remove(upload);
-        state.extents.insert(key.to_owned(), whole);
+        let written = (whole, self.clock.now());
+        state.extents.insert(key.to_owned(), written);
         Ok(())
     }
 
@@ -321,9 +360,9 @@ impl ExtentStore for MemoryExtents {
         let entries = range(&state.extents, prefix, after);
         Ok(entries
             .take(limit)
-            .map(|(key, pieces)| {
+            .map(|(key, (pieces, written))| {
                 let size = pieces.iter().map(length).sum();
-                ExtentInfo::new(key, size, SystemTime::UNIX_EPOCH)
+                ExtentInfo::new(key, size, *written)
             })
             .collect())
     }

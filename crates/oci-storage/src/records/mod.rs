@@ -61,7 +61,8 @@
 //! # What a collector has to keep to
 //!
 //! * A blob or a link dies only as above; the extents to delete are those of the record that was swapped
-//!   to dead, never those read later.
+//!   to dead, never those read later. The fence is changed with that swap: whoever registered these extents,
+//!   and whose answer got lost, must not do so again.
 //! * An extent `data/<alg>/<hex>/…` that the digest's record does not name is an orphan, but may be about
 //!   to be registered: change the fence, then delete. It may also belong to an open session whose digest
 //!   was named at its beginning and that became a record only later; such a session loses its bytes then,
@@ -69,9 +70,12 @@
 //! * An extent `data/<upload>/…` belongs to `uploads/<upload>`. Open or finishing: leave it to
 //!   [`sweep_uploads`](oci_core::BlobStore::sweep_uploads). Done: as above, for the digest it says.
 //!   Aborted: delete. No record: put an aborted one there first.
-//! * A reference whose manifest is dead, or live by another push, is stale. Pushes begin again if they
-//!   were held up for half the grace period, so stale references may go after a multiple of it.
-//! * Dead and finished records are purged when no writer can be older than they are: after 30 days.
+//! * A reference whose manifest is dead, or live by another push, is stale. Its push may be under way, and has
+//!   read the manifest's record before it wrote the reference: rewrite that record, then purge the reference.
+//!   The push fails then, and begins again with another nonce.
+//! * Dead records are purged when no writer can be older than they are, after 30 days, and only if they
+//!   are unchanged; where a store cannot do that, they stay. Finished sessions likewise, but never while
+//!   extents are kept under their name.
 
 use std::fmt;
 use std::fmt::Debug;
@@ -84,6 +88,7 @@ mod access;
 mod adopt;
 mod blobs;
 mod budget;
+mod collect;
 mod content;
 mod delete;
 mod detach;
@@ -108,6 +113,7 @@ pub use store::{RecordError, RecordStore, ScanEntry, Version, Versioned};
 #[cfg(feature = "object-store")]
 pub(crate) use access::gather;
 use budget::Budget;
+use collect::Watch;
 use delete::Deletes;
 use encoding::Nonce;
 
@@ -135,6 +141,7 @@ impl Records {
             extents: Arc::new(extents),
             budget: Budget::new(options.buffer_bytes),
             deletes: Deletes::default(),
+            watch: Watch::default(),
             options,
         };
         Self {
@@ -196,6 +203,10 @@ impl Debug for RecordsOptions {
 /// What can be relied on in a store. Each defaults to "no".
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a promise of its own"
+)]
 pub struct Guarantees {
     /// What was answered survives the end of the process.
     pub persistent: bool,
@@ -203,6 +214,9 @@ pub struct Guarantees {
     pub durable: bool,
     /// Several processes may use the store at once.
     pub shared: bool,
+    /// Of writers that race, one wins, and listings have every write that was answered: the contracts of
+    /// [`RecordStore`], also with a write that was delayed on its way. Without it nothing is collected.
+    pub consistent: bool,
 }
 
 impl Guarantees {
@@ -211,6 +225,7 @@ impl Guarantees {
         persistent: true,
         durable: true,
         shared: true,
+        consistent: true,
     };
 }
 
@@ -221,6 +236,7 @@ struct Engine {
     extents: Arc<dyn ExtentStore>,
     budget: Budget,
     deletes: Deletes,
+    watch: Watch,
     options: RecordsOptions,
 }
 

@@ -177,6 +177,19 @@ pub(super) enum Phase {
     Aborted,
 }
 
+/// Which collector is at work on the store.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct LeaseRecord {
+    /// Nobody any more, if it has ended.
+    pub(super) holder: Option<Nonce>,
+    /// When that was written, by the holder's clock.
+    pub(super) renewed: u64,
+}
+
+impl Header for LeaseRecord {
+    const KIND: u8 = 8;
+}
+
 /// An extent that is written in parts of one size.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct PartsRecord {

@@ -9,7 +9,7 @@ use oci_core::store::{PutManifest, TagPrecondition, TagWrite};
 use oci_core::{Digest, Manifest, RepositoryName, Tag};
 
 use super::access::{Found, Swap, gather};
-use super::content::{Promise, contended};
+use super::content::{Mortal, Promise, contended};
 use super::delete::{Dead, references_of};
 use super::encoding::{Decoded, Nonce};
 use super::keys::{self, Key};
@@ -88,8 +88,11 @@ impl Push {
         let engine = Arc::clone(&self.engine);
         let push = engine.nonce();
         self.own.push(push);
-        let begun = engine.now();
 
+        // Before the first reference: whoever removes references that look stale rewrites this first.
+        let Some(before) = self.read_revision().await? else {
+            return Ok(Outcome::Again);
+        };
         // As they are before anything of this push is visible: a delete of it rewrites them after that.
         let entry = match self.referrer_key() {
             Some(key) => Some((engine.get::<ReferrerRecord>(&key).await?, key)),
@@ -111,16 +114,12 @@ impl Push {
         if !(self.tags.iter().zip(&tags)).all(|(write, found)| self.may_write(write, found)) {
             return self.refuse(push, StoreError::Precondition).await;
         }
-        if self.took_too_long(begun) {
-            self.abandon(push).await;
-            return Ok(Outcome::Again);
-        }
 
         // 3: the manifest.
         engine
             .mark(&Key::Repository(self.repository.clone()))
             .await?;
-        if !self.write_revision(push).await? {
+        if !self.write_revision(push, before).await? {
             return Ok(Outcome::Again);
         }
 
@@ -200,32 +199,35 @@ impl Push {
         gather(marks.collect()).await.map(drop)
     }
 
-    /// References without a manifest are removed after a long while. A push that was held up for
-    /// anything like that begins again.
-    fn took_too_long(&self, begun: u64) -> bool {
-        let took = self.engine.now().saturating_sub(begun);
-        took > self.engine.options.grace.as_secs() / 2
+    /// The manifest's record as it is. `None` if a delete had to be completed first, which has rewritten
+    /// what is to be read next.
+    async fn read_revision(&self) -> Result<Option<Found<RevisionRecord>>, StoreError> {
+        let key = Key::Manifest(self.repository.clone(), self.digest);
+        let found = self.engine.get::<RevisionRecord>(&key).await?;
+        let Some(dead) = found.header().filter(|before| before.pending) else {
+            return Ok(Some(found));
+        };
+        let dead = Dead {
+            repository: self.repository.clone(),
+            digest: self.digest,
+            revision: dead.clone(),
+            version: found.version.clone(),
+        };
+        self.engine.clean_up(dead).await?;
+        Ok(None)
     }
 
-    /// Swaps the manifest in. `false` if somebody else has changed it meanwhile.
-    async fn write_revision(&mut self, push: Nonce) -> Result<bool, StoreError> {
+    /// Swaps the manifest in. `false` if somebody else has changed it since it was read.
+    async fn write_revision(
+        &mut self,
+        push: Nonce,
+        before: Found<RevisionRecord>,
+    ) -> Result<bool, StoreError> {
         let engine = Arc::clone(&self.engine);
         let key = Key::Manifest(self.repository.clone(), self.digest);
         let revision = self.revision(push);
-        let Found { version, record } = engine.get::<RevisionRecord>(&key).await?;
+        let Found { version, record } = before;
         let before = record.map(|record| record.header);
-        if let Some(dead) = before.clone().filter(|before| before.pending) {
-            let dead = Dead {
-                repository: self.repository.clone(),
-                digest: self.digest,
-                revision: dead,
-                version,
-            };
-            engine.clean_up(dead).await?;
-            // That has rewritten what was read of tags and the entry.
-            self.abandon(push).await;
-            return Ok(false);
-        }
         let bytes = self.manifest.bytes();
         let swap = engine.swap(&key, version.as_ref(), &revision, bytes);
         if let Swap::Won(..) = swap.await? {
@@ -434,8 +436,7 @@ impl Push {
         };
         let parents = keys::references_in(&self.digest, &self.repository);
         if engine.scan(&parents, None, 1).await?.is_empty() {
-            revision.life = Life::Dead;
-            revision.pending = true;
+            revision.end(engine.now(), engine.nonce());
             let swap = engine.swap(&key, Some(&version), &revision, &[]);
             if let Swap::Won(version, _) = swap.await? {
                 let dead = Dead {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use oci_core::Digest;
-use oci_core::digest::Algorithm;
 use oci_core::error::StoreError;
 use oci_core::store::{UploadId, UploadScope};
 
@@ -92,7 +91,7 @@ impl Engine {
                     ..session
                 })
             }
-            Swap::Lost => Err(StoreError::Conflict {
+            Swap::Lost { .. } => Err(StoreError::Conflict {
                 offset: session.record.offset,
             }),
         }
@@ -207,19 +206,7 @@ impl Engine {
         let Some(mark) = mark.header().filter(|mark| self.is_idle(mark.since, idle)) else {
             return Ok(false);
         };
-        let over = SessionRecord {
-            repository: String::new(),
-            principal: String::new(),
-            algorithm: Algorithm::default().to_string(),
-            phase: Phase::Aborted,
-            offset: 0,
-            hash_length: 0,
-            extents: Vec::new(),
-            parts: None,
-            tails: Vec::new(),
-            expected: None,
-            touched: mark.since,
-        };
+        let over = SessionRecord::over(mark.since);
         if let Swap::Won(..) = self.swap(&key, found.version.as_ref(), &over, &[]).await? {
             self.purge(&open).await?;
         }

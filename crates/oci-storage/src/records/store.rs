@@ -25,8 +25,8 @@ use super::Guarantees;
 ///   writes is unique, so a hash of the content will do.
 /// * What was answered survives as far as [`guarantees`](RecordStore::guarantees) says.
 ///
-/// There is no conditional delete, because object stores lack one: the engine deletes by writing a
-/// value that says so, and purges it much later.
+/// No conditional delete is needed, because object stores lack one: the engine deletes by writing a
+/// value that says so, and purges it much later if it can.
 #[async_trait]
 pub trait RecordStore: Debug + Send + Sync + 'static {
     /// What can be relied on.
@@ -70,6 +70,19 @@ pub trait RecordStore: Debug + Send + Sync + 'static {
     ///
     /// The engine does this only to keys that nobody writes again.
     async fn purge(&self, key: &str) -> Result<(), RecordError>;
+
+    /// Whether [`purge_if`](RecordStore::purge_if) works. If not, what says that something is gone stays
+    /// for good: some 300 bytes for each blob, link and manifest that was removed.
+    fn can_purge_if(&self) -> bool {
+        false
+    }
+
+    /// Removes a value if the key stands at `expected`, as atomically as
+    /// [`put_if`](RecordStore::put_if) writes one. `false` if it stands elsewhere, or cannot be removed so.
+    async fn purge_if(&self, key: &str, expected: &Version) -> Result<bool, RecordError> {
+        let _ = (key, expected);
+        Ok(false)
+    }
 }
 
 /// What a key stands at: an entity tag, a generation, a row version.

@@ -206,6 +206,7 @@ const GUARANTEES: Guarantees = Guarantees {
     persistent: true,
     durable: true,
     shared: false,
+    consistent: true,
 };
 
 #[cfg(test)]

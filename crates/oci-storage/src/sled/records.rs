@@ -80,6 +80,38 @@ impl RecordStore for Sled {
         });
         Ok(purged.await?)
     }
+
+    fn can_purge_if(&self) -> bool {
+        true
+    }
+
+    async fn purge_if(&self, key: &str, expected: &Version) -> Result<bool, RecordError> {
+        let (key, expected) = (keys::key(RECORD, key.as_bytes()), expected.clone());
+        let purged = self.blocking(move |shared| {
+            let run = {
+                let _changes = shared.changes();
+                let Some(value) = shared.tree.get(&key)? else {
+                    return Ok(false);
+                };
+                let (version, body) = keys::parse_record(&value)?;
+                if keys::text(&version) != expected.as_str() {
+                    return Ok(false);
+                }
+                let run = match body {
+                    Body::InRun(run) => Some(run),
+                    Body::Inline(_) => None,
+                };
+                if let Some(run) = &run {
+                    shared.condemn_run(&key, run)?;
+                }
+                shared.tree.remove(&key)?;
+                run
+            };
+            run.map_or(Ok(()), |run| shared.remove_run(&run.name))?;
+            Ok(true)
+        });
+        Ok(purged.await?)
+    }
 }
 
 impl Shared {

@@ -1,6 +1,7 @@
 //! A store in a bucket.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use oci_core::Registry;
 use oci_core::registry::RegistryBuilder;
@@ -34,6 +35,7 @@ impl Connected {
 async fn open(
     bucket: Result<Bucket, BucketError>,
     chunksize: Option<u64>,
+    grace: Duration,
     keys: &Keys,
 ) -> anyhow::Result<Connected> {
     let bucket = bucket.map_err(|error| explain(error, keys))?;
@@ -48,6 +50,7 @@ async fn open(
         );
     }
     let mut options = RecordsOptions::default();
+    options.grace = grace;
     options.spawn = std::sync::Arc::new(OnRuntime(Handle::current()));
     if let Some(size) = chunksize {
         options.part_size = size.max(5 << 20);
@@ -104,7 +107,7 @@ fn http(user_agent: Option<&String>) -> HttpOptions {
 }
 
 #[cfg(feature = "s3")]
-pub(crate) async fn s3(config: &crate::config::S3) -> anyhow::Result<Connected> {
+pub(crate) async fn s3(config: &crate::config::S3, grace: Duration) -> anyhow::Result<Connected> {
     use oci_storage::object::{S3Encryption, S3Options};
 
     let secret = |secret: &Option<crate::config::Secret>| {
@@ -139,11 +142,11 @@ pub(crate) async fn s3(config: &crate::config::S3) -> anyhow::Result<Connected> 
                       AWS_SECRET_ACCESS_KEY",
         endpoint: "`storage.s3.regionendpoint` or `storage.s3.region`",
     };
-    open(options.open(), config.chunksize, &keys).await
+    open(options.open(), config.chunksize, grace, &keys).await
 }
 
 #[cfg(feature = "gcs")]
-pub(crate) async fn gcs(config: &crate::config::Gcs) -> anyhow::Result<Connected> {
+pub(crate) async fn gcs(config: &crate::config::Gcs, grace: Duration) -> anyhow::Result<Connected> {
     use std::collections::BTreeMap;
 
     use oci_storage::object::{GcsCredentials, GcsOptions};
@@ -166,11 +169,14 @@ pub(crate) async fn gcs(config: &crate::config::Gcs) -> anyhow::Result<Connected
         credentials: "`storage.gcs.keyfile`, or GOOGLE_APPLICATION_CREDENTIALS",
         endpoint: "GOOGLE_BASE_URL",
     };
-    open(options.open(), config.chunksize, &keys).await
+    open(options.open(), config.chunksize, grace, &keys).await
 }
 
 #[cfg(feature = "azure")]
-pub(crate) async fn azure(config: &crate::config::Azure) -> anyhow::Result<Connected> {
+pub(crate) async fn azure(
+    config: &crate::config::Azure,
+    grace: Duration,
+) -> anyhow::Result<Connected> {
     use oci_storage::object::{AzureCredentials, AzureOptions};
 
     use crate::config::AzureIdentityKind;
@@ -205,5 +211,5 @@ pub(crate) async fn azure(config: &crate::config::Azure) -> anyhow::Result<Conne
                       and its like",
         endpoint: "`storage.azure.accountname` or `storage.azure.realm`",
     };
-    open(options.open(), None, &keys).await
+    open(options.open(), None, grace, &keys).await
 }

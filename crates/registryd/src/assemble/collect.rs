@@ -7,7 +7,7 @@ use oci_core::store::{Brake, CollectEnd, CollectObserver, CollectOptions, Collec
 use oci_core::{Registry, StoreError};
 
 use super::Background;
-use crate::config::{Config, Gc};
+use crate::config::{Config, Gc, StorageDriver};
 
 /// Collects again and again.
 pub(super) fn background(registry: &Registry, config: &Config) -> Background {
@@ -20,10 +20,14 @@ pub(super) fn background(registry: &Registry, config: &Config) -> Background {
         return Box::pin(std::future::ready(()));
     }
     let registry = registry.clone();
+    // A registry of another kind that served the volume until now may have clients that rely on what it
+    // told them, and it logged none of it. Other stores had none.
+    let settle = match config.storage.driver {
+        StorageDriver::Filesystem(_) => gc.grace,
+        _ => gc.grace.min(SETTLE),
+    };
     Box::pin(async move {
-        // A registry of another kind that served the volume until now may have clients that rely on
-        // what it told them, and it logged none of it.
-        tokio::time::sleep(gc.grace).await;
+        tokio::time::sleep(settle).await;
         let mut ticks = tokio::time::interval(gc.interval.max(SHORTEST));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let options = options(&gc);
@@ -76,13 +80,13 @@ fn report(outcome: Result<Collected, StoreError>, dry_run: bool) {
     };
     match collected.end {
         CollectEnd::Busy => {
-            tracing::debug!("another process collects garbage on this volume");
+            tracing::debug!("another process collects garbage on this storage");
             return;
         }
         CollectEnd::Braked => tracing::warn!(
             garbage_bytes = collected.garbage.bytes,
             all_bytes = collected.content.bytes,
-            "an unusual share of the volume is garbage, and nothing was removed: look at \
+            "an unusual share of all content is garbage, and nothing was removed: look at \
              `registryd garbage-collect --dry-run CONFIG`, then run it with --force, or raise \
              `storage.gc.maxshare`"
         ),
@@ -97,6 +101,8 @@ fn report(outcome: Result<Collected, StoreError>, dry_run: bool) {
         blobs = collected.removed.count,
         bytes = collected.removed.bytes,
         links = collected.removed_links,
+        orphans = collected.removed_orphans.count,
+        orphan_bytes = collected.removed_orphans.bytes,
         manifests = collected.removed_manifests,
         garbage_blobs = collected.garbage.count,
         garbage_bytes = collected.garbage.bytes,
@@ -119,5 +125,7 @@ impl CollectObserver for Log {
     }
 }
 
+/// So that a process that does not stay up does not look at everything each time.
+const SETTLE: Duration = Duration::from_secs(300);
 /// As often as this at most.
 const SHORTEST: Duration = Duration::from_millis(10);

@@ -76,10 +76,10 @@ pub(crate) async fn open(
         }
         #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
         driver @ (StorageDriver::S3(_) | StorageDriver::Gcs(_) | StorageDriver::Azure(_)) => {
-            Ok(bucket(driver).await?.registry())
+            Ok(bucket(driver, storage.gc.grace).await?.registry())
         }
         #[cfg(feature = "sled")]
-        StorageDriver::Sled(config) => sled(config, pool),
+        StorageDriver::Sled(config) => sled(config, storage.gc.grace, pool),
         #[cfg(not(all(
             any(feature = "s3", feature = "gcs", feature = "azure"),
             feature = "sled"
@@ -90,14 +90,14 @@ pub(crate) async fn open(
 
 /// The bucket of a driver that has one, and the store in it.
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-pub(crate) async fn bucket(driver: &StorageDriver) -> anyhow::Result<Connected> {
+pub(crate) async fn bucket(driver: &StorageDriver, grace: Duration) -> anyhow::Result<Connected> {
     match driver {
         #[cfg(feature = "s3")]
-        StorageDriver::S3(config) => super::bucket::s3(config).await,
+        StorageDriver::S3(config) => super::bucket::s3(config, grace).await,
         #[cfg(feature = "gcs")]
-        StorageDriver::Gcs(config) => super::bucket::gcs(config).await,
+        StorageDriver::Gcs(config) => super::bucket::gcs(config, grace).await,
         #[cfg(feature = "azure")]
-        StorageDriver::Azure(config) => super::bucket::azure(config).await,
+        StorageDriver::Azure(config) => super::bucket::azure(config, grace).await,
         #[cfg(not(feature = "s3"))]
         StorageDriver::S3(_) => Err(left_out(driver)),
         #[cfg(not(feature = "gcs"))]
@@ -146,7 +146,11 @@ fn filesystem(
 }
 
 #[cfg(feature = "sled")]
-fn sled(config: &config::Sled, pool: &ThreadPool) -> anyhow::Result<(RegistryBuilder, String)> {
+fn sled(
+    config: &config::Sled,
+    grace: Duration,
+    pool: &ThreadPool,
+) -> anyhow::Result<(RegistryBuilder, String)> {
     use oci_storage::records::{PoolSpawn, RecordsOptions};
     use oci_storage::sled::{Sled, SledOptions};
 
@@ -159,6 +163,7 @@ fn sled(config: &config::Sled, pool: &ThreadPool) -> anyhow::Result<(RegistryBui
         anyhow::anyhow!("`storage.sled.path`: {error}{cause}")
     })?;
     let mut options = RecordsOptions::default();
+    options.grace = grace;
     options.spawn = Arc::new(PoolSpawn::new(Arc::new(ThreadPool::new(4))));
     Ok((
         Registry::builder(store.into_records(options)),

@@ -18,7 +18,8 @@ use crate::assemble::{self, storage};
 use crate::config::{Config, Loader, StorageDriver, parse_duration};
 use crate::telemetry;
 
-/// It may run while `registryd` serves the same volume. A process of CNCF Distribution (`registry:2`,
+/// It may run while `registryd` serves the same volume or bucket; a sled database is open in one process at a
+/// time, so there the server has to stop, or to collect by itself (`storage.gc`). A process of CNCF Distribution (`registry:2`,
 /// `registry:3`) on the volume must be stopped first: it does not say what its clients rely on.
 ///
 /// The exit status is 0 when all was done, 3 when the share of garbage is so unusual that nothing was removed,
@@ -67,6 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     volume(&loaded.config)?;
     let options = arguments.options(&loaded.config);
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
         .build()
         .context("cannot start the async runtime")?;
     let printer = Arc::new(Printer::new(arguments.quiet));
@@ -77,7 +79,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let registry = builder.build();
     let outcome = runtime.block_on(registry.collect(&options, Arc::clone(&printer) as _));
     printer.clear();
-    let collected = outcome.map_err(|error| explained(error, arguments.any_file_system))?;
+    let file_system = matches!(loaded.config.storage.driver, StorageDriver::Filesystem(_));
+    let allow = file_system && !arguments.any_file_system;
+    let collected = outcome.map_err(|error| explained(error, allow))?;
     let mut out = std::io::stdout().lock();
     let said = summary(&mut out, &collected, &options).and_then(|()| out.flush());
     said.context("cannot write the summary")?;
@@ -98,28 +102,44 @@ impl Arguments {
 
 /// Refuses where there is nothing to collect: a volume must not be made by this.
 fn volume(config: &Config) -> anyhow::Result<()> {
-    let StorageDriver::Filesystem(filesystem) = &config.storage.driver else {
-        bail!("`storage` names no directory: only `storage.filesystem` can be collected");
-    };
-    let root: &Path = &filesystem.rootdirectory;
-    if !root.join("docker/registry/v2/blobs").is_dir() {
-        bail!(
-            "`storage.filesystem.rootdirectory`: there is no registry in `{}`; name the directory that \
-             holds `docker/registry/v2`",
-            root.display()
-        );
+    match &config.storage.driver {
+        StorageDriver::Filesystem(filesystem) => {
+            let root: &Path = &filesystem.rootdirectory;
+            if !root.join("docker/registry/v2/blobs").is_dir() {
+                bail!(
+                    "`storage.filesystem.rootdirectory`: there is no registry in `{}`; name the directory \
+                     that holds `docker/registry/v2`",
+                    root.display()
+                );
+            }
+        }
+        StorageDriver::Sled(sled) => {
+            if !sled.path.is_dir() {
+                bail!(
+                    "`storage.sled.path`: there is no database in `{}`",
+                    sled.path.display()
+                );
+            }
+        }
+        StorageDriver::InMemory {} => {
+            bail!(
+                "`storage.inmemory`: what is in the memory of another process cannot be collected"
+            );
+        }
+        _ => {}
     }
     Ok(())
 }
 
-fn explained(error: StoreError, any_file_system: bool) -> anyhow::Error {
-    let refused = matches!(error, StoreError::Unsupported(_)) && !any_file_system;
+/// The error with what to do about it, which may be to `allow` any file system.
+fn explained(error: StoreError, allow: bool) -> anyhow::Error {
+    let refused = matches!(error, StoreError::Unsupported(_));
     let error = anyhow::Error::new(error);
-    if refused {
-        error.context("nothing was removed; --any-file-system goes on all the same")
-    } else {
-        error.context("nothing more was removed")
-    }
+    error.context(match (refused, allow) {
+        (true, true) => "nothing was removed; --any-file-system goes on all the same",
+        (true, false) => "nothing was removed",
+        (false, _) => "nothing more was removed",
+    })
 }
 
 fn summary(
@@ -128,7 +148,7 @@ fn summary(
     options: &CollectOptions,
 ) -> std::io::Result<()> {
     if collected.end == CollectEnd::Busy {
-        return writeln!(out, "another collection is at work on this volume");
+        return writeln!(out, "another collection is at work on this storage");
     }
     let (all, garbage) = (collected.content, collected.garbage);
     let marked = all
@@ -148,6 +168,15 @@ fn summary(
         collected.garbage_links,
         collected.young.count
     )?;
+    if collected.orphans.count > 0 {
+        writeln!(
+            out,
+            "leftovers of failed uploads: {} ({}), of which {} were removed",
+            collected.orphans.count,
+            size(collected.orphans.bytes),
+            collected.removed_orphans.count
+        )?;
+    }
     if collected.kept_whole > 0 {
         writeln!(
             out,
@@ -260,6 +289,18 @@ impl CollectObserver for Printer {
                 "{what} eligible for deletion: {digest} ({size}, {why})"
             )
         };
+    }
+
+    fn orphan(&self, name: &str, size_of_it: u64) {
+        if self.quiet {
+            return;
+        }
+        let size = size(size_of_it);
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(
+            out,
+            "leftover eligible for deletion: {name} ({size}, no blob or upload has it)"
+        );
     }
 
     fn kept_whole(&self, what: &str, why: &str) {

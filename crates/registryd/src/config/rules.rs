@@ -113,12 +113,12 @@ impl Rules<'_> {
                     .fix("write `storage: {gc: {enabled: true}}`"),
             );
         }
-        if enabled == Some(true) && self.get("storage.filesystem").is_none() {
+        if enabled == Some(true) && self.get("storage.inmemory").is_some() {
             let source = self.source("storage.gc.enabled");
             self.diagnostics.push(
                 Diagnostic::warning("`storage.gc` has no effect on this storage driver", source)
-                    .why("only `storage.filesystem` can be collected")
-                    .fix("remove `gc`, or keep the content in `storage.filesystem`"),
+                    .why("what is only in memory is not collected")
+                    .fix("remove `gc`"),
             );
         }
         let short = |text: &str| super::duration::parse(text).is_ok_and(|grace| grace < AN_HOUR);

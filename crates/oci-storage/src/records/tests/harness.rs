@@ -47,6 +47,8 @@ pub(super) struct Control {
     pub(super) read: AtomicU64,
     /// Deletes of extents that have not happened yet; nothing if they happen at once.
     late: Option<Mutex<VecDeque<String>>>,
+    /// With these dice, calls fail in every way now and then.
+    odds: Mutex<Option<Dice>>,
     pub(super) now: AtomicU64,
 }
 
@@ -98,10 +100,13 @@ impl World {
 
     fn with(part_size: u64, control: Control) -> Self {
         control.now.store(1_000_000, Ordering::SeqCst);
+        let control = Arc::new(control);
+        let clock = Arc::new(TestClock(Arc::clone(&control), 0));
+        let limits = PartLimits::new(part_size, u64::MAX, 4);
         Self {
             records: MemoryRecords::new(),
-            extents: MemoryExtents::with_limits(PartLimits::new(part_size, u64::MAX, 4)),
-            control: Arc::new(control),
+            extents: MemoryExtents::with_limits(limits).with_clock(clock),
+            control,
         }
     }
 
@@ -110,9 +115,18 @@ impl World {
         self.engine(spawn, UploadLocks::default())
     }
 
+    /// The same with a clock that is off by so many seconds.
+    pub(super) fn skewed(&self, spawn: Arc<dyn Spawn>, seconds: i64) -> Records {
+        self.with_clock(spawn, UploadLocks::default(), seconds)
+    }
+
     pub(super) fn engine(&self, spawn: Arc<dyn Spawn>, locks: UploadLocks) -> Records {
+        self.with_clock(spawn, locks, 0)
+    }
+
+    fn with_clock(&self, spawn: Arc<dyn Spawn>, locks: UploadLocks, seconds: i64) -> Records {
         let options = RecordsOptions {
-            clock: Arc::new(TestClock(Arc::clone(&self.control))),
+            clock: Arc::new(TestClock(Arc::clone(&self.control), seconds)),
             spawn,
             locks,
             part_size: 1,
@@ -167,8 +181,14 @@ impl Control {
         due.map(|(_, Overtaking(meanwhile))| meanwhile)
     }
 
+    /// From now on calls fail at random.
+    pub(super) fn trouble(&self, seed: u64) {
+        *self.odds.lock().unwrap() = Some(Dice::new(seed));
+    }
+
     pub(super) fn heal(&self) {
         *self.plan.lock().unwrap() = None;
+        *self.odds.lock().unwrap() = None;
     }
 
     fn overdue(&self) -> Option<String> {
@@ -178,6 +198,11 @@ impl Control {
     async fn step(&self) -> Option<Fault> {
         self.give_way().await;
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        if let Some(dice) = &mut *self.odds.lock().unwrap()
+            && dice.below(40) == 0
+        {
+            return Some(Fault::ALL[dice.below(Fault::ALL.len())]);
+        }
         let mut plan = self.plan.lock().unwrap();
         let due = plan.filter(|(at, _)| *at == call);
         if due.is_some() {
@@ -202,11 +227,13 @@ impl Control {
 }
 
 #[derive(Debug)]
-struct TestClock(Arc<Control>);
+struct TestClock(Arc<Control>, i64);
 
 impl Clock for TestClock {
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(self.0.now.load(Ordering::SeqCst))
+        let seconds = self.0.now.load(Ordering::SeqCst);
+        let seconds = seconds.saturating_add_signed(self.1);
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 }
 
@@ -316,6 +343,15 @@ impl RecordStore for Meddled<MemoryRecords> {
 
     async fn purge(&self, key: &str) -> Result<(), RecordError> {
         self.meddle(self.0.purge(key), record_fault).await
+    }
+
+    fn can_purge_if(&self) -> bool {
+        self.0.can_purge_if()
+    }
+
+    async fn purge_if(&self, key: &str, expected: &Version) -> Result<bool, RecordError> {
+        self.meddle(self.0.purge_if(key, expected), record_fault)
+            .await
     }
 }
 

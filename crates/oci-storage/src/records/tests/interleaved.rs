@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oci_core::error::StoreError;
-use oci_core::store::{BlobStore, ManifestStore, PageRequest, TagPrecondition, TagWrite, UploadId};
+use oci_core::store::{
+    BlobStore, CollectOptions, ManifestStore, PageRequest, TagPrecondition, TagWrite, UploadId,
+};
 use oci_core::{Digest, Manifest, Tag};
 
 use super::harness::{
@@ -15,18 +17,13 @@ use crate::records::access::Swap;
 use crate::records::content::Mortal;
 use crate::records::keys::{self, Key};
 use crate::records::model::{
-    BlobRecord, Life, LinkRecord, Phase, RevisionRecord, SessionRecord, TagRecord, target_of,
+    BlobRecord, LinkRecord, Phase, RevisionRecord, SessionRecord, TagRecord, target_of,
 };
 use crate::records::{Engine, Records, UploadLocks};
 
-/// Condemns a record, and ends it if nothing needs it. The real collector will do the same steps, but
-/// only to what nobody has asked about for a while. Errors mean "keep".
-async fn collect<H: Mortal>(
-    engine: &Engine,
-    key: &Key,
-    references: &str,
-    set: fn(&mut H, Life),
-) -> Option<H> {
+/// Condemns a record, and ends it if nothing needs it: the core of the real collector, for one record at
+/// the moment that a test wants. Errors mean "keep".
+async fn collect<H: Mortal>(engine: &Engine, key: &Key, references: &str) -> Option<H> {
     let found = engine.get::<H>(key).await.ok()?;
     let record = found
         .record
@@ -38,10 +35,14 @@ async fn collect<H: Mortal>(
             Ok(Swap::Won(version, _)) => Some(version),
             _ => None,
         };
-    set(&mut header, Life::Condemned);
+    header.condemn();
     let version = swap(found.version.as_ref(), &header).await?;
     let needed = !engine.scan(references, None, 1).await.ok()?.is_empty();
-    set(&mut header, if needed { Life::Live } else { Life::Dead });
+    if needed {
+        header.revive(0);
+    } else {
+        header.end(0, engine.nonce());
+    }
     swap(Some(&version), &header).await?;
     (!needed).then_some(before)
 }
@@ -49,10 +50,7 @@ async fn collect<H: Mortal>(
 pub(super) async fn collect_blob(engine: &Engine, digest: Digest) {
     let references = keys::references(&digest);
     let key = Key::Blob(digest);
-    let dead = collect::<BlobRecord>(engine, &key, &references, |blob, life| {
-        blob.life = life;
-    });
-    if let Some(dead) = dead.await {
+    if let Some(dead) = collect::<BlobRecord>(engine, &key, &references).await {
         for extent in dead.extents {
             engine.forget(&extent.key).await;
         }
@@ -63,7 +61,7 @@ pub(super) async fn collect_link(engine: &Engine, digest: Digest) {
     let name = repository("r");
     let references = keys::references_in(&digest, &name);
     let key = Key::Link(name, digest);
-    collect::<LinkRecord>(engine, &key, &references, |link, life| link.life = life).await;
+    collect::<LinkRecord>(engine, &key, &references).await;
 }
 
 /// Deletes extents that no record names.
@@ -189,12 +187,27 @@ pub(super) async fn check_whole(store: &Records, images: &[Image], context: &str
     }
 }
 
+/// A collection that spares nothing for its age or amount.
+pub(super) fn everything() -> CollectOptions {
+    let mut options = CollectOptions::default();
+    options.grace = Duration::ZERO;
+    options.brake = None;
+    options
+}
+
 fn add_collectors(schedule: &mut Schedule, world: &World, rounds: usize) {
     for collector in 0..2 {
-        let engine = Arc::clone(&world.process(Arc::new(Crashed)).engine);
+        // By the real collector's clock, whatever is being uploaded was left behind hours ago.
+        let ahead = [0, 7_200][collector];
+        let engine = Arc::clone(&world.skewed(Arc::new(Crashed), ahead).engine);
         let image = Image::new("any");
         schedule.add(async move {
             for _ in 0..rounds {
+                if collector == 1 {
+                    // The real one; the other goes on with what is about to be condemned anyway.
+                    let _ = engine.collect(&everything(), Arc::new(())).await;
+                    continue;
+                }
                 for bytes in [&image.layer, &image.config] {
                     let digest = Digest::sha256(bytes);
                     collect_link(&engine, digest).await;

@@ -1,9 +1,11 @@
 //! Tests of the engine over stores that interleave, fail and forget.
 
 mod adopt;
+mod collecting;
 mod faults;
 mod formats;
 mod harness;
 mod interleaved;
 mod overtaken;
+mod replicas;
 mod sessions;

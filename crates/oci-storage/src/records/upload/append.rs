@@ -10,6 +10,7 @@ use oci_core::store::{AppendMode, ContentStream};
 
 use super::Upload;
 use crate::records::budget::{Buffer, CHUNK};
+use crate::records::content::fence_of;
 use crate::records::keys;
 use crate::records::model::{Extent, PartsRecord};
 
@@ -271,7 +272,9 @@ impl Upload {
         // Content of a known digest is stored under it, unless others know the session: then the session
         // is what keeps it.
         if let (Some(digest), None, None) = (self.named, &self.keyed, &self.stored) {
-            self.keyed = Some((digest, self.engine.fence(&digest).await?));
+            let before = self.engine.before(&digest).await?;
+            self.keyed = Some((digest, fence_of(&before)));
+            self.known = Some(before);
         }
         let name = self.engine.nonce();
         Ok(match &self.keyed {

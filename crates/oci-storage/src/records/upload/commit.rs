@@ -11,7 +11,7 @@ use oci_core::store::{BlobMeta, CommittedBlob};
 
 use super::Upload;
 use crate::records::budget::Buffer;
-use crate::records::content::Content;
+use crate::records::content::{Content, Registered, fence_of};
 use crate::records::model::{Phase, SessionRecord};
 use crate::records::sessions::Session;
 use crate::records::{INLINE, SWAP_TRIES};
@@ -128,23 +128,28 @@ impl Upload {
     ) -> Result<(), StoreError> {
         for _ in 0..SWAP_TRIES {
             // Before the session says that it is finishing: whoever ends it after that changes the fence.
-            let fence = match self.keyed {
-                Some((_, fence)) => fence,
-                None => self.engine.fence(&digest).await?,
+            let (fence, known) = if let Some((_, fence)) = self.keyed {
+                (fence, self.known.take())
+            } else {
+                let before = self.engine.before(&digest).await?;
+                (fence_of(&before), Some(before))
             };
+            // Content that is new everywhere is new in the repository.
+            let unlikely = known.as_ref().is_some_and(|known| known.version.is_none());
             // A session that nobody knows of needs no record, unless its extents are stored under its
             // id: then the record tells the collector where they belong.
             if self.stored.is_some() || (self.keyed.is_none() && !content.extents.is_empty()) {
                 self.finishing(digest, content).await?;
             }
-            self.engine.link(repository, &digest).await?;
+            self.engine.link(repository, &digest, unlikely).await?;
             self.uncertain = true;
-            if self.engine.register(&digest, content, fence).await? {
-                self.done(digest, content).await;
-                return Ok(());
-            }
-            if self.keyed.is_some() {
-                break;
+            match self.engine.register(&digest, content, fence, known).await? {
+                Registered::Done => {
+                    self.done(digest, content).await;
+                    return Ok(());
+                }
+                Registered::NotYet if self.keyed.is_none() => {}
+                Registered::NotYet | Registered::Gone => break,
             }
             // Whoever cancels an upload of the same content changes the fence, too. If it is this one
             // that is being cancelled, its record is only swapped again if that came first.

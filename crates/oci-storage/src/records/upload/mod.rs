@@ -24,11 +24,12 @@ use oci_core::store::{
 };
 
 use super::Engine;
+use super::access::Found;
 use super::budget::Buffer;
 use super::detach::to_the_end;
 use super::encoding::Nonce;
 use super::extent::ExtentError;
-use super::model::{Extent, Fence, PartsRecord, SessionRecord};
+use super::model::{BlobRecord, Extent, Fence, PartsRecord, SessionRecord};
 use super::sessions::{Session, UploadLock};
 use super::store::Version;
 
@@ -58,6 +59,8 @@ pub(super) struct Upload {
     named: Option<Digest>,
     /// If extents are stored under that digest: its fence before the first was.
     keyed: Option<(Digest, Fence)>,
+    /// The record that this fence was read from.
+    known: Option<Found<BlobRecord>>,
     /// How many bytes the last append brought.
     appended: u64,
     /// Whether `parts` may have another writer.
@@ -181,6 +184,7 @@ impl Upload {
             stored: None,
             named: None,
             keyed: None,
+            known: None,
             appended: 0,
             borrowed: false,
             dirty: false,

@@ -37,13 +37,13 @@ mod buckets {
     use super::super::progress::{Progress, bytes};
     use super::super::{INTERRUPTED, Import, or_interrupted};
     use crate::assemble;
-    use crate::config::StorageDriver;
+    use crate::config::{Gc, StorageDriver};
 
     pub(super) async fn run(
         driver: &StorageDriver,
         arguments: &Import,
     ) -> anyhow::Result<ExitCode> {
-        let connected = assemble::storage::bucket(driver).await?;
+        let connected = assemble::storage::bucket(driver, Gc::default().grace).await?;
         let bucket = &connected.bucket;
         let dry = if arguments.dry_run {
             " (dry run: nothing is written)"

@@ -1,0 +1,126 @@
+//! One collector at a time, as far as that saves work.
+//!
+//! The holder writes its record again every now and then. Others watch: a record that has not changed
+//! for a while by their own clock, between two looks of theirs, belongs to a process that is gone.
+//! Nothing rests on there being only one: two at once do the same work twice.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oci_core::StoreError;
+
+use super::super::Engine;
+use super::super::access::Swap;
+use super::super::encoding::Nonce;
+use super::super::keys::Key;
+use super::super::model::LeaseRecord;
+use super::super::store::Version;
+
+/// What this process last saw of somebody else's lease, and when it first looked like that.
+#[derive(Debug, Default)]
+pub(in super::super) struct Watch(Mutex<Option<(Version, u64)>>);
+
+impl Watch {
+    /// Whether the lease has not changed for so long that its holder must be gone.
+    fn is_abandoned(&self, version: &Version, now: u64) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*seen {
+            Some((known, since)) if known == version => now.saturating_sub(*since) >= PATIENCE,
+            _ => {
+                *seen = Some((version.clone(), now));
+                false
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// The lease, unless another collector has it.
+    pub(in super::super) async fn take_lease(
+        self: &Arc<Self>,
+    ) -> Result<Option<Lease>, StoreError> {
+        let found = self.get::<LeaseRecord>(&Key::Lease).await?;
+        let now = self.now();
+        if let (Some(version), Some(held)) = (&found.version, found.header())
+            && held.holder.is_some()
+            && !self.watch.is_abandoned(version, now)
+            // A command that runs once sees it once. Clocks differ by less than this.
+            && now.saturating_sub(held.renewed) < LONG_AGO
+        {
+            return Ok(None);
+        }
+        let mut lease = Lease {
+            engine: Arc::clone(self),
+            holder: self.nonce(),
+            version: found.version,
+            renewed: now,
+        };
+        Ok(lease.write().await?.then_some(lease))
+    }
+}
+
+/// Given back when it is dropped.
+#[derive(Debug)]
+pub(in super::super) struct Lease {
+    engine: Arc<Engine>,
+    holder: Nonce,
+    /// As it was last written. `None` if it is not held any more, or never was.
+    version: Option<Version>,
+    renewed: u64,
+}
+
+impl Lease {
+    /// Writes it again if that is due. `false` if somebody else has it now.
+    pub(in super::super) async fn renew(&mut self) -> Result<bool, StoreError> {
+        if self.engine.now().saturating_sub(self.renewed) < RENEWAL {
+            return Ok(true);
+        }
+        self.write().await
+    }
+
+    async fn write(&mut self) -> Result<bool, StoreError> {
+        let record = LeaseRecord {
+            holder: Some(self.holder),
+            renewed: self.engine.now(),
+        };
+        let before = self.version.take();
+        let swap = self.engine.swap(&Key::Lease, before.as_ref(), &record, &[]);
+        let Swap::Won(version, _) = swap.await? else {
+            return Ok(false);
+        };
+        self.version = Some(version);
+        self.renewed = record.renewed;
+        Ok(true)
+    }
+
+    pub(in super::super) async fn release(mut self) {
+        if let Some(version) = self.version.take() {
+            free(&self.engine, version).await;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(version) = self.version.take() {
+            let engine = Arc::clone(&self.engine);
+            let spawn = Arc::clone(&engine.options.spawn);
+            spawn.spawn(Box::pin(async move { free(&engine, version).await }));
+        }
+    }
+}
+
+/// What fails here is waited for by the next.
+async fn free(engine: &Engine, version: Version) {
+    let record = LeaseRecord {
+        holder: None,
+        renewed: engine.now(),
+    };
+    let _ = engine.swap(&Key::Lease, Some(&version), &record, &[]).await;
+}
+
+/// How often it is written, in seconds.
+const RENEWAL: u64 = 30;
+/// How long it may stay as it is while somebody watches.
+const PATIENCE: u64 = 180;
+/// How old it may be by its holder's clock: more than clocks differ by.
+const LONG_AGO: u64 = 3600;
