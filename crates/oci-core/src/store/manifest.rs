@@ -48,6 +48,21 @@ pub trait ManifestStore: Debug + Send + Sync + 'static {
         digest: &Digest,
     ) -> Result<StoredManifest, StoreError>;
 
+    /// Keeps a manifest that somebody who may push was told is there, with all it needs, for the grace period
+    /// of a collection. Only to be asked for where manifests can be collected at all; by itself it does
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if it was collected since it was read.
+    async fn claim_manifest(
+        &self,
+        repository: &RepositoryName,
+        manifest: &StoredManifest,
+    ) -> Result<(), StoreError> {
+        let _ = (repository, manifest);
+        Ok(())
+    }
+
     /// Makes a manifest and its tags visible.
     ///
     /// # Errors

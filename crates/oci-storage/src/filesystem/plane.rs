@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use oci_core::runtime::{BlockingPool, BlockingTask, run_blocking};
 use oci_core::store::{
     BlobMeta, BlobRead, Capabilities, Claim, CollectObserver, CollectOptions, Collected, Page,
     PageRequest, PutManifest, ReadRange, StoredManifest, UploadId, UploadOptions, UploadScope,
     UploadStatus,
 };
 use oci_core::{
-    BlobStore, BlobUpload, Descriptor, Digest, ManifestReference, ManifestStore, RepositoryName,
-    StoreError, Tag,
+    BlobStore, BlobUpload, Descriptor, Digest, ManifestReference, ManifestStore, ReferenceKind,
+    RepositoryName, StoreError, Tag,
 };
 
 use super::Filesystem;
@@ -135,10 +136,16 @@ impl BlobStore for Filesystem {
         let options = options.clone();
         let unwanted = StopOnDrop::default();
         let stop = Arc::clone(&unwanted.0);
-        self.run("collecting garbage", move |inner| {
+        let inner = Arc::clone(&self.inner);
+        // Not on the pool: requests would have a thread less for as long as it takes, and of a pool of one
+        // thread none.
+        let done = run_blocking(&OwnThread, move || {
             inner.collect(&options, &*observer, &stop)
-        })
-        .await
+        });
+        match done.await {
+            Ok(collected) => collected.map_err(|failure| failure.in_context("collecting garbage")),
+            Err(closed) => Err(StoreError::unavailable("collecting garbage", closed)),
+        }
     }
 
     async fn blobs(&self, page: &PageRequest) -> Result<Page<BlobMeta>, StoreError> {
@@ -194,6 +201,26 @@ impl ManifestStore for Filesystem {
             inner.read_manifest(&repository, &digest)
         })
         .await
+    }
+
+    async fn claim_manifest(
+        &self,
+        repository: &RepositoryName,
+        manifest: &StoredManifest,
+    ) -> Result<(), StoreError> {
+        let size = manifest.bytes.len() as u64;
+        let kind = ReferenceKind::Manifest;
+        let needed = ManifestReference::new(kind, manifest.digest, size);
+        let repository = repository.clone();
+        let ticket = self
+            .run("claiming a manifest", move |inner| {
+                inner.claim_manifest(&repository, needed)
+            })
+            .await?;
+        match ticket {
+            Some(ticket) => wait("claiming a manifest", ticket).await,
+            None => Ok(()),
+        }
     }
 
     async fn put(&self, put: PutManifest<'_>) -> Result<(), StoreError> {
@@ -324,6 +351,18 @@ impl ManifestStore for Filesystem {
             })
             .await?;
         wait("unlinking a blob", ticket).await
+    }
+}
+
+/// A thread for each task.
+#[derive(Debug)]
+struct OwnThread;
+
+impl BlockingPool for OwnThread {
+    fn execute(&self, task: BlockingTask) {
+        let thread = std::thread::Builder::new().name("registry-collector".to_owned());
+        // Without a thread the task is dropped, which who waits for it sees.
+        let _ = thread.spawn(task);
     }
 }
 

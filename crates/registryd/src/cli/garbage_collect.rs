@@ -158,7 +158,7 @@ fn summary(
     let seconds = collected.duration.as_secs_f64();
     if options.dry_run {
         let stops = options.brake.as_ref();
-        if stops.is_some_and(|brake| brake.stops(garbage.bytes, all.bytes)) {
+        if stops.is_some_and(|brake| collected.is_unusual(brake)) {
             writeln!(out, "so unusual a share is only removed with --force")?;
         }
         return writeln!(
