@@ -267,3 +267,30 @@ async fn an_unclear_manifest_that_is_pushed_meanwhile_keeps_its_repository() {
     assert!(store.has_blob(&name("a"), &needed).await.unwrap());
     assert!(store.stat(&needed).await.is_ok());
 }
+
+/// A tag that is pushed to the manifest it points to already is as new as any other. It was removed for its age.
+#[tokio::test]
+async fn a_tag_that_is_pushed_again_is_new_and_stays() {
+    let volume = Volume::new();
+    let store = volume.open();
+    let pushed = push_image(&store, &name("a"), 1, &["t"]).await.unwrap();
+    let link = volume.at("repositories/a/_manifests/tags/t/current/link");
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let times = std::fs::FileTimes::new().set_modified(old);
+    std::fs::File::open(&link)
+        .unwrap()
+        .set_times(times)
+        .unwrap();
+    let state = store.tag_state(&name("a"), &tag("t")).await.unwrap();
+    assert_eq!((state.digest, state.pushed), (pushed, Some(old)));
+    push_image(&store, &name("a"), 1, &["t"]).await.unwrap();
+    let removed = store.untag_if(&name("a"), &tag("t"), &state).await;
+    assert!(
+        matches!(removed, Err(StoreError::Precondition)),
+        "{removed:?}"
+    );
+    let state = store.tag_state(&name("a"), &tag("t")).await.unwrap();
+    assert!(state.pushed > Some(old));
+    store.untag_if(&name("a"), &tag("t"), &state).await.unwrap();
+    assert!(store.resolve(&name("a"), &tag("t")).await.is_err());
+}

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use oci_core::runtime::{BlockingPool, BlockingTask, run_blocking};
 use oci_core::store::{
     BlobMeta, BlobRead, Capabilities, Claim, CollectObserver, CollectOptions, Collected, Page,
-    PageRequest, PutManifest, ReadRange, StoredManifest, UploadId, UploadOptions, UploadScope,
-    UploadStatus,
+    PageRequest, PutManifest, ReadRange, StoredManifest, TagState, UploadId, UploadOptions,
+    UploadScope, UploadStatus,
 };
 use oci_core::{
     BlobStore, BlobUpload, Descriptor, Digest, ManifestReference, ManifestStore, ReferenceKind,
@@ -251,6 +251,33 @@ impl ManifestStore for Filesystem {
             .await?;
         wait("deleting a tag", ticket).await?;
         Ok(digest)
+    }
+
+    async fn tag_state(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<TagState, StoreError> {
+        let (repository, tag) = (repository.clone(), tag.clone());
+        self.run("reading a tag", move |inner| {
+            inner.tag_state(&repository, &tag)
+        })
+        .await
+    }
+
+    async fn untag_if(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        expected: &TagState,
+    ) -> Result<(), StoreError> {
+        let (repository, tag, expected) = (repository.clone(), tag.clone(), *expected);
+        let ticket = self
+            .run("deleting a tag", move |inner| {
+                inner.untag_if(&repository, &tag, &expected)
+            })
+            .await?;
+        wait("deleting a tag", ticket).await
     }
 
     async fn tags(

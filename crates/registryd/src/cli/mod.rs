@@ -16,6 +16,7 @@ mod htpasswd;
 mod init;
 mod password;
 mod proxy_config;
+mod retention;
 mod serve;
 mod storage;
 mod trust;
@@ -38,6 +39,8 @@ enum Command {
     Serve(Serve),
     /// Remove what no manifest refers to, also while the registry runs.
     GarbageCollect(garbage_collect::Arguments),
+    /// Remove the tags that no rule of `storage.retention` keeps; says of each why it goes or stays.
+    Retention(retention::Arguments),
     /// Check and show configurations.
     Config(config::Config),
     /// Copy and check what stores hold.
@@ -99,6 +102,7 @@ impl Cli {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
             Command::GarbageCollect(arguments) => garbage_collect::run(&arguments),
+            Command::Retention(arguments) => retention::run(&arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Storage(command) => return storage::run(command),
             Command::Healthcheck(arguments) => healthcheck::run(arguments),
