@@ -6,11 +6,18 @@
 * Every pod passes the Pod Security Standard `restricted`.
 * A volume for one node is never asked for by two pods: Recreate, one replica.
 * What the chart must refuse, it refuses, and the validator is seen to refuse something.
+* What `registryd k8s trust` and `pull-secret` print is valid too, and the same each time.
+
+    deploy.py REGISTRYD     the binary
 """
 
+import base64
 import copy
+import json
 import pathlib
+import subprocess
 import sys
+import tempfile
 
 import helm_python as helm
 import kubernetes_validate
@@ -40,6 +47,7 @@ RENDERINGS = {
          "podDisruptionBudget": {"minAvailable": 1}},
         {"PodDisruptionBudget"}, "RollingUpdate",
     ),
+    "collection": ({"garbageCollect": {"enabled": True, "deleteUntagged": True, "interval": "12h"}}, set(), "Recreate"),
     "metrics, account, node port": (
         {"metrics": {"enabled": True, "serviceMonitor": {"enabled": True}}, "serviceAccount": {"create": True},
          "service": {"type": "NodePort", "nodePort": 30500}, "persistence": {"enabled": False}},
@@ -56,12 +64,21 @@ REFUSED = [
     ({"replicaCount": 2}, "ReadWriteMany"),
     ({"storage": "s3"}, "s3.bucket"),
     ({"host": "https://registry.lan"}, "host"),
+    ({"garbageCollect": {"interval": "0 1 * * *"}}, "interval"),
+    ({"garbageCollect": {"cron": "0 1 * * *"}}, "cron"),
 ]
+
+# As people have them for the chart they come from.
+THEIR_COLLECTION = {"enabled": True, "schedule": "0 1 * * *", "resources": {"limits": {"cpu": "1"}}}
 
 
 def main():
     problems = []
     checked = 0
+    printed = list(commands(pathlib.Path(sys.argv[1]).resolve()))
+    for name, documents, found in printed:
+        checked += len(documents)
+        problems += [f"{name}: {problem}" for problem in [*found, *valid(documents)]]
     for path in sorted(ROOT.glob("kubernetes/*.yaml")):
         documents = list(yaml.safe_load_all(path.read_text()))
         checked += len(documents)
@@ -89,6 +106,7 @@ def main():
         deployment = next(document for document in documents if document["kind"] == "Deployment")
         if deployment["spec"]["strategy"]["type"] != strategy:
             problems.append(f"chart, {name}: the strategy is not {strategy}")
+    problems += collection(chart)
     problems += refusals(chart)
     problems += blindness()
     compose = yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text())
@@ -101,6 +119,44 @@ def main():
         print(f"deploy: {problem}")
     print(f"deploy: {checked} manifests, {len(problems)} problems")
     return 1 if problems or not checked else 0
+
+
+def commands(registryd):
+    """What the binary prints for a cluster: its name, the documents, what is wrong with them."""
+    with tempfile.TemporaryDirectory() as directory:
+        def printed(*arguments, said=""):
+            texts = {
+                subprocess.run([registryd, *arguments], cwd=directory, input=said, text=True, check=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+                for _ in range(2)
+            }
+            documents = [list(yaml.safe_load_all(text)) for text in texts]
+            return documents[0], [] if len(texts) == 1 else ["not the same each time"]
+
+        subprocess.run([registryd, "cert", "new", "--host", "registry.lan", "--out", "made"], cwd=directory,
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        authority = (pathlib.Path(directory) / "made" / "ca.crt").read_text()
+        trust = "k8s", "trust", "registry.lan:5000"
+        for more in (["--ca", "made/ca.crt"], ["--uninstall"]):
+            documents, problems = printed(*trust, *more)
+            kinds = [document["kind"] for document in documents]
+            if kinds != ["Namespace", "ConfigMap", "DaemonSet"]:
+                problems.append(f"it has {kinds}")
+            data, pod = documents[1]["data"], documents[2]["spec"]["template"]["spec"]
+            if more[0] == "--ca" and not data["ca.crt"].endswith(authority):
+                problems.append("ca.crt is not the authority's certificate")
+            # A directory of the node, and root to write there: nothing else that `restricted` forbids.
+            found = {problem for problem in restricted(pod)}
+            if found != {"may run as root", "volume certs-d is of a kind that is not allowed"}:
+                problems.append(f"the pod is as open as this: {sorted(found)}")
+            yield f"k8s trust {more[0]}", documents, problems
+        secret = "pull-secret", "registry.lan:5000", "--user", "docker", "--password-stdin", "-n", "apps"
+        documents, problems = printed(*secret, said="hush\n")
+        config = json.loads(base64.b64decode(documents[0]["data"][".dockerconfigjson"]))
+        want = {"username": "docker", "password": "hush", "auth": base64.b64encode(b"docker:hush").decode()}
+        if config != {"auths": {"registry.lan:5000": want}}:
+            problems.append(f"it holds {config}")
+        yield "pull-secret", documents, problems
 
 
 def render(chart, values):
@@ -163,6 +219,32 @@ def restricted(pod):
             yield "has a writable root file system"
     if pod.get("enableServiceLinks") is not False:
         yield "gets the variables of Services"
+
+
+def collection(chart):
+    """`garbageCollect` reaches config.yml, and what of it has no effect is named."""
+    def config(values):
+        maps = [yaml.safe_load(text) for name, text in render(chart, values).items() if name.endswith("configmap.yaml")]
+        return yaml.safe_load(maps[0]["data"]["config.yml"])["storage"].get("gc")
+
+    want = {"enabled": True, "untagged": False, "interval": "24h", "grace": "24h"}
+    found = config({"garbageCollect": THEIR_COLLECTION})
+    if found != want:
+        yield f"garbageCollect: storage.gc is {found}, not {want}"
+    if config({}) is not None:
+        yield "garbageCollect: it is on unless asked for"
+    more = config({"garbageCollect": {"enabled": True}, "configData": {"storage": {"gc": {"maxshare": 10}}}})
+    if more != {**want, "maxshare": 10}:
+        yield f"garbageCollect: with configData, storage.gc is {more}"
+    for values, said, unsaid in [
+        ({"garbageCollect": THEIR_COLLECTION}, ["garbageCollect.schedule, garbageCollect.resources", "every 24h"], "podLabels"),
+        ({"garbageCollect": {"enabled": True}}, ["manifests without a tag stay"], "Of no effect"),
+    ]:
+        notes = "".join(text for name, text in chart.render(values, name="hub", namespace="images").items()
+                        if name.endswith("NOTES.txt"))
+        yield from (f"NOTES.txt does not say {text!r}" for text in said if text not in notes)
+        if unsaid in notes:
+            yield f"NOTES.txt says {unsaid!r}"
 
 
 def refusals(chart):

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
+use oci_core::store::PresignOptions;
 use oci_core::{Authenticator, Authorizer, Registry};
 
 use crate::access::Gate;
@@ -23,6 +24,27 @@ pub struct RegistryServiceBuilder {
     origin_text: Option<String>,
     drain_limit: u64,
     timer: Option<Timer>,
+    redirects: Option<Redirects>,
+}
+
+/// How downloads are sent to the store itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Redirects {
+    /// How long an address is good; 20 minutes. A client that resumes later asks the registry again.
+    pub ttl: Duration,
+    /// Blobs of fewer bytes are served by the registry; 64 KiB.
+    pub at_least: u64,
+}
+
+impl Default for Redirects {
+    fn default() -> Self {
+        let options = PresignOptions::default();
+        Self {
+            ttl: options.ttl,
+            at_least: options.at_least,
+        }
+    }
 }
 
 impl RegistryServiceBuilder {
@@ -36,6 +58,7 @@ impl RegistryServiceBuilder {
             origin_text: None,
             drain_limit: Drain::default().limit,
             timer: None,
+            redirects: None,
         }
     }
 
@@ -116,6 +139,16 @@ impl RegistryServiceBuilder {
         self
     }
 
+    /// Answers GET of a blob with 307 and an address in the store, where the store gives out such
+    /// ([`BlobStore::presigned`](oci_core::BlobStore::presigned)), after the caller was let in and the blob
+    /// was found in the repository. HEAD is answered here, and so is what is small or in several pieces.
+    ///
+    /// Clients must be able to reach the store. Whoever has an address may read that blob until it expires.
+    pub fn redirects(mut self, redirects: Redirects) -> Self {
+        self.redirects = Some(redirects);
+        self
+    }
+
     /// The service.
     ///
     /// # Errors
@@ -135,6 +168,7 @@ impl RegistryServiceBuilder {
                 prefix.clone()
             },
             links: Links { prefix, origin },
+            redirects: self.redirects,
             drain: Drain {
                 limit: self.drain_limit,
                 timer: self.timer,

@@ -97,7 +97,7 @@ mod request;
 mod response;
 mod service;
 
-pub use builder::{BuildError, RegistryServiceBuilder};
+pub use builder::{BuildError, Redirects, RegistryServiceBuilder};
 pub use endpoint::{Endpoint, EndpointError};
 pub use layer::{LayeredBody, LayeredFuture, RegistryLayer, WithRegistry};
 pub use range::{ContentRange, ContentRangeError};

@@ -15,7 +15,7 @@ use oci_core::{BoxError, ErrorCode, Identity, Registry, RegistryError};
 use tower_service::Service;
 
 use crate::access::Gate;
-use crate::builder::RegistryServiceBuilder;
+use crate::builder::{Redirects, RegistryServiceBuilder};
 use crate::drain::Drain;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::handlers::{self, Exchange};
@@ -45,6 +45,7 @@ impl RegistryService {
             registry,
             gate: Gate::default(),
             links: Links::default(),
+            redirects: None,
             prefix: String::new(),
             drain: Drain::default(),
         })
@@ -189,6 +190,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) gate: Gate,
     pub(crate) links: Links,
+    pub(crate) redirects: Option<Redirects>,
     /// What stands before `/v2` in the paths that reach the service.
     pub(crate) prefix: String,
     pub(crate) drain: Drain,
@@ -220,10 +222,9 @@ impl Shared {
                 reply = reply.challenging(challenge);
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                let deletes = self.registry.deletes_enabled();
                 let methods = endpoint
                     .as_ref()
-                    .map(|endpoint| handlers::methods(endpoint, deletes));
+                    .map(|endpoint| handlers::methods(endpoint, &self.registry));
                 reply = reply.allowing(methods.unwrap_or_default());
             }
             _ => {}
@@ -247,7 +248,7 @@ impl Shared {
         check_limits(head)?;
         let endpoint = endpoint.map_err(Clone::clone)?;
         if head.method == Method::OPTIONS {
-            let methods = handlers::methods(endpoint, self.registry.deletes_enabled());
+            let methods = handlers::methods(endpoint, &self.registry);
             return Ok(Reply::new(StatusCode::NO_CONTENT).allowing(methods));
         }
         if !handlers::has_method(endpoint, &head.method) {
@@ -259,6 +260,7 @@ impl Shared {
         let exchange = Exchange {
             registry: &self.registry,
             links: &self.links.for_request(head),
+            redirects: self.redirects.as_ref(),
             caller: &caller,
             head,
         };

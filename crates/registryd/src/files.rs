@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
 /// The longest file that is read.
 const MAX: u64 = 1 << 20;
 
@@ -90,6 +92,35 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         Some(parent) => sync(&File::open(parent)?),
         None => Ok(()),
     }
+}
+
+/// Waits until nobody else edits the file, and keeps others waiting while the answer lives.
+///
+/// The lock lies beside it and stays: who removed it would let in two at once.
+///
+/// # Errors
+/// If the lock can neither be made nor opened.
+pub(crate) fn lock_beside(path: &Path) -> io::Result<File> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".lock");
+    lock(&path.with_file_name(name))
+}
+
+/// Makes a file if there is none, and waits until nobody else has it locked.
+///
+/// # Errors
+/// If it can neither be made nor opened.
+pub(crate) fn lock(path: &Path) -> io::Result<File> {
+    let made = OpenOptions::new().append(true).create(true).open(path);
+    let file = match made {
+        // That of another user: reading is enough to lock it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path)?,
+        made => made?,
+    };
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
 }
 
 fn in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -277,3 +277,69 @@ fn the_configuration_says_which_file() {
     let file = std::fs::read_to_string(dir.path().join("people")).unwrap();
     assert!(verifies(&file, "alice", "s3cret"));
 }
+
+#[test]
+fn twenty_edits_at_once_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let there = run(dir, "htpasswd", &["-cbBC4", "f", "old", "x"], "");
+    assert!(there.status.success());
+    let edit = |number: usize| {
+        let user = format!("user{number}");
+        let output = match number {
+            0 => run(
+                dir,
+                "registryd",
+                &["user", "remove", "old", "--file", "f"],
+                "",
+            ),
+            1 => {
+                let words = ["user", "add", &user, "--file", "f", "--password-stdin"];
+                run(dir, "registryd", &words, "x\n")
+            }
+            _ => run(dir, "htpasswd", &["-bBC4", "f", &user, "x"], ""),
+        };
+        assert!(output.status.success(), "{output:?}");
+    };
+    // Both names of the program, before several threads want to make them.
+    run(dir, "registryd", &["--version"], "");
+    std::thread::scope(|scope| {
+        for number in 0..20 {
+            scope.spawn(move || edit(number));
+        }
+    });
+    let file = std::fs::read(dir.join("f")).unwrap();
+    let (table, _) = HtpasswdTable::parse(&file);
+    let mut users: Vec<_> = table.users().map(ToString::to_string).collect();
+    let mut wanted: Vec<_> = (1..20).map(|number| format!("user{number}")).collect();
+    users.sort();
+    wanted.sort();
+    assert_eq!(users, wanted);
+}
+
+#[test]
+fn what_is_not_utf_8_is_refused_rather_than_changed() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let odd = OsStr::from_bytes(b"al\xffice");
+    for words in [
+        ["htpasswd", "-nbBC4", "alice"].as_slice(),
+        &["user", "remove", "--file", "f"],
+        &["doctor"],
+        &["healthcheck"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_registryd"))
+            .args(words)
+            .arg(odd)
+            .current_dir(dir.path())
+            .env_clear()
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+        assert!(said.contains("UTF-8"), "{words:?}: {said}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+}

@@ -25,6 +25,11 @@ use std::{
 
 use serde_json::Value as Json;
 
+#[path = "peer_configuration/encrypted.rs"]
+mod encrypted;
+
+use encrypted::{Certificates, Client};
+
 const CASES: &str = include_str!("peer_configuration.txt");
 /// A manifest that needs no blobs.
 const MANIFEST: &str =
@@ -87,6 +92,8 @@ struct Registry {
     address: SocketAddr,
     root: tempfile::TempDir,
     runs: bool,
+    /// What the configuration of TLS may name, if it is about that.
+    certificates: Option<Certificates>,
     /// The configuration, in lower case: the headers it names are compared too.
     configured: String,
 }
@@ -119,6 +126,10 @@ impl Registry {
                 .replace("ADDR", &address.to_string())
         };
         fs::write(root.path().join("htpasswd"), HTPASSWD).unwrap();
+        let certificates = case
+            .file
+            .contains("tls:")
+            .then(|| Certificates::write(root.path()));
         let file = root.path().join("config.yml");
         fs::write(&file, at(&case.file)).unwrap();
         let mut command = Command::new(program);
@@ -159,6 +170,7 @@ impl Registry {
             address,
             root,
             runs,
+            certificates,
             configured: format!("{}{:?}", case.file, case.variables).to_lowercase(),
         }
     }
@@ -167,10 +179,13 @@ impl Registry {
         fs::read_to_string(self.root.path().join("log")).unwrap_or_default()
     }
 
-    /// Sends `METHOD PATH | Name: value | …`, where `+manifest` at the end is the body, and tells what can
-    /// be seen in the answer.
+    /// Sends `METHOD PATH | Name: value | …`, where `+manifest` at the end is the body and `CLIENT: ` at the
+    /// begin says who asks, and tells what can be seen in the answer.
     fn ask(&self, request: &str) -> BTreeMap<String, String> {
         let request = request.replace("DIGEST", &digest(MANIFEST));
+        if let Some((client, request)) = Client::of(&request) {
+            return self.seen(&self.exchange_as(client, request, ""));
+        }
         match request.strip_suffix(" +manifest") {
             Some(request) => {
                 self.push_blob(request);
@@ -208,6 +223,10 @@ impl Registry {
     }
 
     fn exchange(&self, request: &str, body: &str) -> String {
+        self.exchange_as(Client::default(), request, body)
+    }
+
+    fn exchange_as(&self, client: Client, request: &str, body: &str) -> String {
         let mut parts = request.split(" | ");
         let line = parts.next().unwrap();
         let mut head = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
@@ -227,10 +246,17 @@ impl Registry {
         stream
             .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8(answer).unwrap()
+        match &self.certificates {
+            Some(certificates) if client != Client::Plain => {
+                certificates.exchange(client, stream, &head)
+            }
+            _ => {
+                stream.write_all(head.as_bytes()).unwrap();
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).unwrap();
+                String::from_utf8(answer).unwrap()
+            }
+        }
     }
 
     fn seen(&self, answer: &str) -> BTreeMap<String, String> {
@@ -349,7 +375,10 @@ fn differences(case: &Case, ours: &Path) -> (Vec<String>, String) {
                     && !case.file.contains("urls:")
                     && !case.file.contains("host:")
                 {
-                    theirs = theirs.trim_start_matches("http://ADDR").to_owned();
+                    for scheme in ["http", "https"] {
+                        let origin = format!("{scheme}://ADDR");
+                        theirs = theirs.trim_start_matches(&origin).to_owned();
+                    }
                 }
                 if theirs != ours {
                     found.push(format!("{request}: {field}: {theirs} -> {ours}"));

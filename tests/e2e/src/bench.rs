@@ -14,7 +14,7 @@ use crate::{
     curl::Api,
     machine::Machine,
     security::{Access, Security},
-    server::{Kind, Server},
+    server::{Kind, Server, Store},
 };
 
 /// Which queue a test waits in; one test of each runs at a time.
@@ -79,16 +79,14 @@ impl Bench {
 
     /// Starts the registry under test on an empty store.
     pub fn serve(&self, security: Security) -> Result<Server> {
-        let storage = tempfile::Builder::new()
-            .prefix("store-")
-            .tempdir_in(self.path())?
-            .keep();
-        self.serve_volume(Kind::under_test()?, &storage, security)
+        let store = Store::under_test(self.path())?;
+        Server::start(Kind::under_test()?, &store, self.path(), security)
     }
 
-    /// Starts a registry on a store that may hold content already.
+    /// Starts a registry on a directory that may hold content already.
     pub fn serve_volume(&self, kind: Kind, storage: &Path, security: Security) -> Result<Server> {
-        Server::start(kind, storage, self.path(), security)
+        let store = Store::Filesystem(storage.to_owned());
+        Server::start(kind, &store, self.path(), security)
     }
 
     /// A machine that knows no registry.

@@ -36,4 +36,4 @@ pub use curl::Api;
 pub use image::DebianImage;
 pub use machine::{Daemon, Machine};
 pub use security::{Access, Security};
-pub use server::{Kind, Server};
+pub use server::{Kind, Server, Store};

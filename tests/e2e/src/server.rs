@@ -10,6 +10,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use registry_object_storage_tests::Moto;
+use registry_object_storage_tests::moto::{ACCESS_KEY, BUCKET, SECRET_KEY};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
@@ -54,6 +56,54 @@ impl Kind {
     }
 }
 
+/// What keeps the registry's content.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Store {
+    /// A directory in Distribution's layout.
+    Filesystem(PathBuf),
+    /// A database of this process alone.
+    Sled(PathBuf),
+    /// A prefix of a bucket of moto.
+    S3 {
+        /// The URL of the service.
+        endpoint: String,
+        /// The prefix.
+        root: String,
+    },
+}
+
+impl Store {
+    /// An empty store of the kind named by the environment variable `E2E_STORE`; a directory without it.
+    ///
+    /// # Errors
+    /// When the variable names no store we know, or there is no directory.
+    pub(crate) fn under_test(scratch: &Path) -> Result<Self> {
+        let directory = || -> Result<PathBuf> {
+            let directory = tempfile::Builder::new()
+                .prefix("store-")
+                .tempdir_in(scratch)?;
+            Ok(directory.keep())
+        };
+        match std::env::var("E2E_STORE").as_deref() {
+            Err(_) | Ok("filesystem") => Ok(Self::Filesystem(directory()?)),
+            Ok("sled") => Ok(Self::Sled(directory()?)),
+            Ok("s3") => {
+                let installed = target_directory().join("tmp");
+                fs::create_dir_all(&installed)?;
+                let moto = Moto::shared(&installed.to_string_lossy());
+                Ok(Self::S3 {
+                    endpoint: moto.endpoint(),
+                    root: moto.fresh_root(),
+                })
+            }
+            Ok(other) => {
+                bail!("E2E_STORE is `{other}`: set it to `filesystem`, `sled` or `s3`, or unset it")
+            }
+        }
+    }
+}
+
 /// A running registry. Dropping it stops it.
 #[derive(Debug)]
 pub struct Server {
@@ -71,7 +121,7 @@ impl Server {
     /// When its binary is missing, or it ends or stays silent; the message holds its log.
     pub(crate) fn start(
         kind: Kind,
-        storage: &Path,
+        store: &Store,
         scratch: &Path,
         security: Security,
     ) -> Result<Self> {
@@ -94,7 +144,7 @@ impl Server {
                 Some(files) => Access::guarded(port, files),
             };
             let config = directory.join("config.yml");
-            fs::write(&config, configuration(storage, port, guard.as_ref()))?;
+            fs::write(&config, configuration(store, port, guard.as_ref()))?;
             let log = directory.join("log");
             let output = File::create(&log)?;
             let child = Invocation::new(&binary)
@@ -216,7 +266,20 @@ impl Drop for Server {
 }
 
 /// The configuration both registries read.
-fn configuration(storage: &Path, port: u16, guard: Option<&GuardFiles>) -> String {
+fn configuration(store: &Store, port: u16, guard: Option<&GuardFiles>) -> String {
+    let storage = match store {
+        Store::Filesystem(path) => {
+            format!("  filesystem:\n    rootdirectory: {}\n", path.display())
+        }
+        Store::Sled(path) => format!("  sled:\n    path: {}\n", path.display()),
+        Store::S3 { endpoint, root } => format!(
+            "  s3:\n    region: us-east-1\n    regionendpoint: {endpoint}\n    bucket: {BUCKET}\n    \
+             rootdirectory: {root}\n    accesskey: {ACCESS_KEY}\n    secretkey: {SECRET_KEY}\n    \
+             secure: false\n  redirect:\n    disable: {}\n",
+            // Clients of the guarded one get everything from it, the others go to the bucket.
+            guard.is_some()
+        ),
+    };
     let guard = guard.map(|files| {
         format!(
             "  tls:\n    certificate: {}\n    key: {}\nauth:\n  htpasswd:\n    realm: \
@@ -227,9 +290,8 @@ fn configuration(storage: &Path, port: u16, guard: Option<&GuardFiles>) -> Strin
         )
     });
     format!(
-        "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\n  \
-         delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n{}",
-        storage.display(),
+        "version: 0.1\nlog:\n  level: warn\nstorage:\n{storage}  delete:\n    enabled: true\nhttp:\n  \
+         addr: 127.0.0.1:{port}\n{}",
         guard.unwrap_or_default()
     )
 }

@@ -141,6 +141,84 @@ fn what_proxy_config_prints_pushes_and_pulls() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn doctor_finds_what_nginx_breaks() -> Result<()> {
+    if Kind::under_test()? != Kind::Registryd {
+        return Ok(());
+    }
+    let bench = Bench::new(Lane::Tools)?;
+    let tls = Certificate::write(bench.path())?;
+    let registry = Program::registry(&bench.directory("registry")?, Urls::Absolute)?;
+    let right = [
+        "client_max_body_size 0;",
+        "proxy_request_buffering off;",
+        "proxy_set_header Host $http_host;",
+        "proxy_set_header X-Forwarded-Proto $scheme;",
+    ];
+    // What is written instead of one of these lines, and what doctor says about it.
+    let faults = [
+        (
+            0,
+            "",
+            "body-size",
+            "refuses a body of 2 MiB (one of 1 MiB may come) with 413",
+        ),
+        (1, "", "buffering", "collects bodies"),
+        (
+            2,
+            "proxy_set_header Host $host;",
+            "location",
+            "https://127.0.0.1/v2/",
+        ),
+        (3, "", "location", "http://127.0.0.1:"),
+    ];
+    let mut servers = String::new();
+    let mut listens = Vec::new();
+    for fault in std::iter::once(None).chain(faults.iter().map(Some)) {
+        let mut lines = right;
+        if let Some((line, instead, ..)) = fault {
+            lines[*line] = instead;
+        }
+        let listen = free_port()?;
+        write!(
+            servers,
+            "server {{ listen 127.0.0.1:{listen} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
+             location / {{ proxy_pass http://127.0.0.1:{}; proxy_http_version 1.1; {} }} }}\n",
+            tls.chain.display(),
+            tls.key.display(),
+            registry.port,
+            lines.join(" "),
+        )?;
+        listens.push((listen, fault));
+    }
+    let _nginx = Program::nginx(&bench.directory("nginx")?, &servers, listens[0].0)?;
+    for (listen, fault) in listens {
+        let output = Command::new(registryd()?)
+            .args(["doctor", "--json", "--root"])
+            .arg(bench.path())
+            .arg(format!("https://127.0.0.1:{listen}"))
+            .output()?;
+        let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout)?;
+        for check in ["location", "body-size", "buffering"] {
+            // What is wrong before hides what comes after it.
+            let finding = findings.iter().find(|finding| finding["check"] == check);
+            match (fault, finding) {
+                (Some((_, _, broken, says)), Some(finding)) if *broken == check => {
+                    let what = finding["what"].as_str().unwrap_or_default();
+                    ensure!(
+                        what.contains(says) && finding["fix"].is_string(),
+                        "{finding}"
+                    );
+                }
+                (Some((_, _, "body-size", _)), None) => {}
+                (_, Some(finding)) => ensure!(finding["severity"] == "ok", "{fault:?}: {finding}"),
+                (_, None) => bail!("{fault:?}: nothing about {check} in {findings:?}"),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// How the registry writes URLs.
 #[derive(Clone, Copy, Debug)]
 enum Urls {

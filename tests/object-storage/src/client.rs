@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 /// What a server answered.
 #[derive(Debug)]
@@ -53,7 +53,18 @@ pub fn ask(
     stream.write_all(body)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    parse(&answer).with_context(|| format!("{method} {target}: {} bytes", answer.len()))
+    let length = answer.len();
+    let answer = parse(&answer).with_context(|| format!("{method} {target}: {length} bytes"))?;
+    let promised = answer.header("content-length");
+    if let Some(promised) = promised.filter(|_| method != "HEAD" && answer.status != 304) {
+        let whole = promised.parse() == Ok(answer.body.len());
+        ensure!(
+            whole,
+            "{method} {target}: {} of {promised} bytes",
+            answer.body.len()
+        );
+    }
+    Ok(answer)
 }
 
 fn parse(answer: &[u8]) -> Option<Answer> {

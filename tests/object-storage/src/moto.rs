@@ -12,7 +12,12 @@ use oci_storage::object::S3Options;
 use crate::client::ask;
 
 const VERSION: &str = "5.2.5";
-const BUCKET: &str = "layers";
+/// The bucket of both servers.
+pub const BUCKET: &str = "layers";
+/// Who may use it.
+pub const ACCESS_KEY: &str = "tests";
+/// The secret of [`ACCESS_KEY`].
+pub const SECRET_KEY: &str = "tests-secret";
 
 /// Serves until its input ends, so that it never outlives the tests.
 const PROGRAM: &str = "
@@ -86,18 +91,23 @@ impl Moto {
 
     /// How a client reaches its bucket, below `root`.
     pub fn options(&self, root: &str) -> S3Options {
-        let mut options = S3Options::new(BUCKET);
-        root.clone_into(&mut options.root);
-        options.endpoint = Some(self.endpoint());
-        options.access_key = Some("tests".to_owned());
-        options.secret_key = Some("tests-secret".to_owned());
-        options
+        options(self.endpoint(), root)
     }
 
     /// How registryd reaches its bucket, below `root`.
     pub fn variables(&self, root: &str) -> Vec<(String, String)> {
         variables(&self.endpoint(), BUCKET, root)
     }
+}
+
+/// How a client reaches the bucket of a server, below `root`.
+pub fn options(endpoint: String, root: &str) -> S3Options {
+    let mut options = S3Options::new(BUCKET);
+    root.clone_into(&mut options.root);
+    options.endpoint = Some(endpoint);
+    options.access_key = Some(ACCESS_KEY.to_owned());
+    options.secret_key = Some(SECRET_KEY.to_owned());
+    options
 }
 
 /// The variables that let registryd serve from a bucket.
@@ -108,8 +118,8 @@ pub fn variables(endpoint: &str, bucket: &str, root: &str) -> Vec<(String, Strin
         ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", root),
         ("REGISTRY_STORAGE_S3_REGIONENDPOINT", endpoint),
         ("REGISTRY_STORAGE_S3_REGION", "eu-test-1"),
-        ("REGISTRY_STORAGE_S3_ACCESSKEY", "tests"),
-        ("REGISTRY_STORAGE_S3_SECRETKEY", "tests-secret"),
+        ("REGISTRY_STORAGE_S3_ACCESSKEY", ACCESS_KEY),
+        ("REGISTRY_STORAGE_S3_SECRETKEY", SECRET_KEY),
         ("REGISTRY_HTTP_ADDR", "127.0.0.1:0"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -52,6 +52,19 @@ impl Registryd {
         }
     }
 
+    /// The most memory that it has had resident so far, in bytes.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let status = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(&status).with_context(|| status.clone())?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes.context("no VmHWM")?.trim().parse()?;
+        Ok(kibibytes << 10)
+    }
+
     /// Ends it as a power cut would.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ const EXPECTED: &[(&str, [u64; 4])] = &[
         [57, 47, 11, 0],
     ),
     ("GET a page with one tag", [2, 0, 1, 0]),
+    ("GET manifest by a tag that is not there", [1, 0, 0, 0]),
 ];
 
 struct Bench {
@@ -200,6 +201,11 @@ async fn requests_of_each_operation() {
         .ask(Method::GET, tags, Bytes::new(), StatusCode::OK)
         .await;
     bench.note("GET a page with one tag");
+    let unknown = "/v2/image/manifests/lates";
+    bench
+        .ask(Method::GET, unknown, Bytes::new(), StatusCode::NOT_FOUND)
+        .await;
+    bench.note("GET manifest by a tag that is not there");
 
     if bench.seen != EXPECTED {
         let seen = bench.seen.iter();

@@ -70,7 +70,24 @@ fn ensure_cross_tools(target: &str) -> Result<()> {
         std::env::var_os(&variable).is_some(),
         "{variable} is not set: cargo would link with this machine's own linker; set it to `{compiler}`"
     );
+    let library = standard_library(target)?;
+    ensure!(
+        library.is_dir(),
+        "there is no standard library for {target} in {}: `rustup target add {target}`",
+        library.display()
+    );
     Ok(())
+}
+
+/// Where the toolchain that cargo uses keeps what is made for a target.
+fn standard_library(target: &str) -> Result<PathBuf> {
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .current_dir(workspace())
+        .args(["--print", "sysroot"])
+        .output()
+        .context("start rustc")?;
+    let sysroot = String::from_utf8(output.stdout).context("what rustc prints")?;
+    Ok(Path::new(sysroot.trim()).join(format!("lib/rustlib/{target}/lib")))
 }
 
 fn workspace() -> &'static Path {

@@ -109,7 +109,12 @@ impl Registry {
 
     /// Whether manifests, tags and blobs can be deleted.
     pub fn deletes_enabled(&self) -> bool {
-        matches!(self.inner.deletes, Switch::On) && matches!(self.inner.writes, Switch::On)
+        matches!(self.inner.deletes, Switch::On) && self.writes_enabled()
+    }
+
+    /// Whether anything can be pushed.
+    pub fn writes_enabled(&self) -> bool {
+        matches!(self.inner.writes, Switch::On)
     }
 
     fn check_writable(&self) -> Result<(), RegistryError> {

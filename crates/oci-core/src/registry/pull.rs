@@ -7,7 +7,7 @@ use crate::error::{ErrorCode, RegistryError, StoreError};
 use crate::hooks::{Event, StoreCall};
 use crate::manifest::{ManifestReference, ReferenceKind};
 use crate::name::{Reference, RepositoryName};
-use crate::store::{BlobMeta, BlobRead, ReadRange, StoredManifest};
+use crate::store::{BlobMeta, BlobRead, PresignOptions, PresignedRead, ReadRange, StoredManifest};
 
 /// Why somebody asks whether a blob exists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,6 +63,27 @@ impl Registry {
         self.check_visible(repository, digest).await?;
         let read = self.inner.blobs.read(digest, range);
         self.timed(StoreCall::ReadBlob, read)
+            .await
+            .map_err(or(ErrorCode::BlobUnknown))
+    }
+
+    /// An address under which a blob that is visible in `repository` can be read from the store itself.
+    /// `None` if it is to be read here.
+    ///
+    /// # Errors
+    /// `BLOB_UNKNOWN`, and `RANGE_INVALID` for a range outside the blob.
+    pub async fn presign_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        options: &PresignOptions,
+    ) -> Result<Option<PresignedRead>, RegistryError> {
+        let Some(store) = self.inner.blobs.presigned() else {
+            return Ok(None);
+        };
+        self.check_visible(repository, digest).await?;
+        let presigned = store.presign(digest, options);
+        self.timed(StoreCall::ReadBlob, presigned)
             .await
             .map_err(or(ErrorCode::BlobUnknown))
     }

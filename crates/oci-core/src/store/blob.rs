@@ -15,6 +15,7 @@ use futures_core::Stream;
 
 use super::collect::{CollectObserver, CollectOptions, Collected};
 use super::page::{Page, PageRequest};
+use super::presign::PresignedReads;
 use super::upload::{BlobUpload, UploadId, UploadOptions, UploadScope, UploadStatus};
 use crate::digest::Digest;
 use crate::error::StoreError;
@@ -153,6 +154,11 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
     async fn discard_damaged(&self, digest: &Digest) -> Result<bool, StoreError> {
         let _ = digest;
         Err(StoreError::Unsupported("taking damaged content away"))
+    }
+
+    /// The store as one that gives out addresses of its content, if it is one.
+    fn presigned(&self) -> Option<&dyn PresignedReads> {
+        None
     }
 }
 

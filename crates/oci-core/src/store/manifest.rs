@@ -33,6 +33,12 @@ pub trait ManifestStore: Debug + Send + Sync + 'static {
     /// content plane says `true`; otherwise the registry claims the blobs around the call.
     fn checks_references(&self) -> bool;
 
+    /// Whether a page of tags costs about as much as a manifest. A registry then lists some to name the tags
+    /// nearest to one that is not there. Object stores say `false`: a listing is their dearest request.
+    fn lists_cheaply(&self) -> bool {
+        true
+    }
+
     /// What a tag points to.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod blob;
 mod collect;
 mod manifest;
 mod page;
+mod presign;
 mod upload;
 
 pub use blob::{
@@ -23,6 +24,7 @@ pub use manifest::{
     ManifestStore, PutManifest, StoredManifest, TagPrecondition, TagState, TagWrite,
 };
 pub use page::{Page, PageRequest};
+pub use presign::{PresignOptions, PresignedRead, PresignedReads};
 pub use upload::{
     AppendMode, BlobUpload, CommittedBlob, ContentStream, UploadId, UploadIdError, UploadOptions,
     UploadScope, UploadStatus,

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use oci_core::registry::Intent;
-use oci_core::store::{BlobPayload, BlobRead, ReadRange};
+use oci_core::store::{BlobPayload, BlobRead, PresignOptions, ReadRange};
 use oci_core::{Action, Digest, ErrorCode, RepositoryName};
 
 use super::Exchange;
@@ -28,6 +28,9 @@ pub(super) async fn get(
     } else {
         RequestedRange::Whole
     };
+    if let Some(reply) = elsewhere(x, repository, digest, requested).await {
+        return Ok(reply);
+    }
     let part = match requested {
         RequestedRange::Whole => None,
         RequestedRange::Part(range) => {
@@ -56,6 +59,27 @@ pub(super) async fn get(
         .read_blob(repository, digest, ReadRange::Whole)
         .await?;
     Ok(reply.body(body(x, read)))
+}
+
+/// Where the store itself answers this, if it does. What is wrong with the request or the store is said
+/// by the read that follows.
+async fn elsewhere(
+    x: &Exchange<'_>,
+    repository: &RepositoryName,
+    digest: &Digest,
+    requested: RequestedRange,
+) -> Option<Reply> {
+    let redirects = x.redirects?;
+    let mut options = PresignOptions::default();
+    options.range = match requested {
+        RequestedRange::Whole => ReadRange::Whole,
+        RequestedRange::Part(range) => range,
+        RequestedRange::Unsatisfiable => return None,
+    };
+    options.ttl = redirects.ttl;
+    options.at_least = redirects.at_least;
+    let presigned = x.registry.presign_blob(repository, digest, &options).await;
+    Reply::redirect(digest, &presigned.ok()??.url)
 }
 
 /// 416 for a range outside the blob. An empty blob has no ranges at all and is sent whole: clients

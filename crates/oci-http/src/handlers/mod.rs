@@ -5,6 +5,7 @@ use http::request::Parts;
 use oci_core::{Identity, Registry};
 
 use crate::access::Caller;
+use crate::builder::Redirects;
 use crate::endpoint::Endpoint;
 use crate::request::RequestBody;
 use crate::response::{Failure, Links, Reply};
@@ -23,6 +24,7 @@ mod uploads;
 pub(crate) struct Exchange<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) links: &'a Links,
+    pub(crate) redirects: Option<&'a Redirects>,
     pub(crate) caller: &'a Caller,
     pub(crate) head: &'a Parts,
 }
@@ -116,8 +118,18 @@ pub(crate) async fn handle(
     }
 }
 
-/// The methods of an endpoint.
-pub(crate) fn methods(endpoint: &Endpoint, deletes: bool) -> &'static [Method] {
+/// The methods of an endpoint, without those that are switched off.
+pub(crate) fn methods(endpoint: &Endpoint, registry: &Registry) -> &'static [Method] {
+    if registry.writes_enabled() {
+        offered(endpoint, registry.deletes_enabled())
+    } else if let Endpoint::Uploads { .. } = endpoint {
+        OPTIONS_ALONE
+    } else {
+        READ_METHODS
+    }
+}
+
+fn offered(endpoint: &Endpoint, deletes: bool) -> &'static [Method] {
     match (endpoint, deletes) {
         (Endpoint::Blob { .. }, true) => BLOB_METHODS,
         (Endpoint::Manifest { .. }, true) => MANIFEST_METHODS,
@@ -130,14 +142,15 @@ pub(crate) fn methods(endpoint: &Endpoint, deletes: bool) -> &'static [Method] {
 
 /// The error for a method that an endpoint does not have, whatever is switched off.
 pub(crate) fn wrong_method(endpoint: &Endpoint, method: &Method) -> Failure {
-    Failure::method(method, methods(endpoint, true))
+    Failure::method(method, offered(endpoint, true))
 }
 
 /// Whether an endpoint has a method, be it switched off.
 pub(crate) fn has_method(endpoint: &Endpoint, method: &Method) -> bool {
-    methods(endpoint, true).contains(method)
+    offered(endpoint, true).contains(method)
 }
 
+const OPTIONS_ALONE: &[Method] = &[Method::OPTIONS];
 const READ_METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::OPTIONS];
 const BLOB_METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS];
 const MANIFEST_METHODS: &[Method] = &[

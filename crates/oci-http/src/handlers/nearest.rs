@@ -9,7 +9,8 @@ use super::Exchange;
 /// Names the tags nearest to the one that was asked for, in place of the mere fact that it is unknown.
 ///
 /// Who gets here may pull from the repository, which is all that listing its tags takes. It costs one page
-/// of tags, and only a GET pays: clients ask by HEAD before they push, and show nobody the answer.
+/// of tags, so it is done only where that is cheap, and only a GET pays: clients ask by HEAD before they
+/// push, and show nobody the answer.
 pub(super) async fn hinted(
     x: &Exchange<'_>,
     repository: &RepositoryName,
@@ -19,7 +20,10 @@ pub(super) async fn hinted(
     let Reference::Tag(tag) = reference else {
         return error;
     };
-    if error.code() != ErrorCode::ManifestUnknown || x.head.method != Method::GET {
+    if error.code() != ErrorCode::ManifestUnknown
+        || x.head.method != Method::GET
+        || !x.registry.manifests().lists_cheaply()
+    {
         return error;
     }
     let page = PageRequest::first(x.registry.limits().tags_per_page);

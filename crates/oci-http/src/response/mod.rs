@@ -79,6 +79,15 @@ impl Reply {
         reply
     }
 
+    /// 307: the content is at `url` for a while. `None` if that cannot be written in a header.
+    pub(crate) fn redirect(digest: &Digest, url: &str) -> Option<Self> {
+        let mut reply = Self::new(StatusCode::TEMPORARY_REDIRECT).digest(digest);
+        reply.set(LOCATION, Some(HeaderValue::try_from(url).ok()?));
+        // The address expires, and is for this caller.
+        reply.set(CACHE_CONTROL, Some(HeaderValue::from_static("no-store")));
+        Some(reply)
+    }
+
     /// 304: the client has the content.
     pub(crate) fn not_modified(digest: &Digest, cache: Cache) -> Self {
         Self::new(StatusCode::NOT_MODIFIED).entity(digest, cache)

@@ -120,6 +120,7 @@ impl AzureOptions {
             storage_class: None,
             guarantees: Guarantees::ALL,
             counters,
+            public: None,
         };
         Ok(Bucket::new(Cloud(service), settings))
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{Attribute, Attributes, ObjectMeta};
 
 use super::failure::BucketError;
@@ -27,7 +28,6 @@ struct Inner {
 }
 
 /// What distinguishes one bucket from another.
-#[derive(Debug)]
 pub(super) struct Settings {
     /// What it is called in messages.
     pub(super) name: String,
@@ -39,6 +39,8 @@ pub(super) struct Settings {
     pub(super) storage_class: Option<String>,
     pub(super) guarantees: Guarantees,
     pub(super) counters: Arc<Counters>,
+    /// Signs addresses for others, where they reach the service by another name than this process does.
+    pub(super) public: Option<Box<dyn Signer>>,
 }
 
 /// What conditional writes compare.
@@ -64,6 +66,7 @@ impl Bucket {
             storage_class: None,
             guarantees: Guarantees::ALL,
             counters: Arc::default(),
+            public: None,
         };
         Self::new(Memory(InMemory::new()), settings)
     }
@@ -101,6 +104,14 @@ impl Bucket {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+
+    /// What signs addresses of objects for others.
+    pub(super) fn signer(&self) -> Option<&dyn Signer> {
+        match &self.settings().public {
+            Some(public) => Some(&**public),
+            None => self.service().signer(),
+        }
     }
 
     /// What this bucket gives, if only one process may use it or many.

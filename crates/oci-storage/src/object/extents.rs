@@ -1,10 +1,12 @@
 //! Extents as objects, in parts where they are large.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use http::Method;
 use object_store::multipart::PartId;
 use object_store::{GetOptions, GetRange, PutMode, PutMultipartOptions, PutOptions, PutPayload};
 use oci_core::error::{BoxError, StoreError};
@@ -155,6 +157,24 @@ impl ExtentStore for ObjectExtents {
         let entries =
             entries.map(|(key, meta)| ExtentInfo::new(key, meta.size, meta.last_modified.into()));
         Ok(entries.collect())
+    }
+
+    fn presigns(&self) -> bool {
+        self.bucket.signer().is_some()
+    }
+
+    async fn presign(
+        &self,
+        key: &str,
+        method: &Method,
+        ttl: Duration,
+    ) -> Result<Option<String>, ExtentError> {
+        let path = self.bucket.path(key).map_err(unusable)?;
+        let Some(signer) = self.bucket.signer() else {
+            return Ok(None);
+        };
+        let signed = signer.signed_url(method.clone(), &path, ttl).await;
+        Ok(Some(signed.map_err(extent_error)?.into()))
     }
 }
 

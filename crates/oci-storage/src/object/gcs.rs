@@ -102,6 +102,7 @@ impl GcsOptions {
             storage_class: None,
             guarantees: Guarantees::ALL,
             counters,
+            public: None,
         };
         Ok(Bucket::new(Cloud(service), settings))
     }

@@ -33,6 +33,7 @@
 mod bucket;
 mod extents;
 mod failure;
+mod import;
 mod probe;
 mod records;
 mod service;
@@ -49,6 +50,7 @@ mod s3;
 pub use bucket::{Bucket, RequestCounts};
 pub use extents::ObjectExtents;
 pub use failure::{BucketError, Trouble};
+pub use import::{ImportOptions, ImportProblem, ImportReport, Imported};
 pub use probe::{Shortcoming, Verdict, probe};
 pub use records::ObjectRecords;
 

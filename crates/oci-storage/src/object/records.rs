@@ -150,6 +150,10 @@ impl RecordStore for ObjectRecords {
         self.bucket.guarantees(self.alone.is_none())
     }
 
+    fn scans_cheaply(&self) -> bool {
+        false
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Versioned>, RecordError> {
         within(self.read(key))
             .await

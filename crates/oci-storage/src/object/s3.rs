@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::signer::Signer;
 
 use super::bucket::{Bucket, Settings, Tokens};
 use super::failure::BucketError;
@@ -44,6 +45,9 @@ pub struct S3Options {
     pub accelerate: bool,
     /// Amazon's endpoints with validated cryptography.
     pub fips: bool,
+    /// The URL under which clients reach the service, for addresses that are given out to them, if it is
+    /// another than this process uses.
+    pub public_endpoint: Option<String>,
     /// How the service is spoken to.
     pub http: HttpOptions,
 }
@@ -116,17 +120,18 @@ impl S3Options {
             .path_style
             .unwrap_or_else(|| custom.is_some() || self.bucket.contains('.'));
         let service = custom.unwrap_or_else(|| self.amazon(&region));
-        let endpoint = match service.split_once("://") {
-            Some((scheme, host)) if !path_style => {
-                format!("{scheme}://{}.{}", self.bucket, host.trim_end_matches('/'))
-            }
-            Some(_) => service.trim_end_matches('/').to_owned(),
-            None => {
-                return Err(wrong(
-                    "the endpoint does not begin with http:// or https://",
-                ));
-            }
+        let addressed = |service: &str| match service.split_once("://") {
+            Some((scheme, host)) if !path_style => Ok(format!(
+                "{scheme}://{}.{}",
+                self.bucket,
+                host.trim_end_matches('/')
+            )),
+            Some(_) => Ok(service.trim_end_matches('/').to_owned()),
+            None => Err(wrong(
+                "the endpoint does not begin with http:// or https://",
+            )),
         };
+        let endpoint = addressed(&service)?;
         let root = root(&self.root);
         let name = name("s3", &self.bucket, &root, &service);
         let client = self.http.client(&name, endpoint.starts_with("http://"))?;
@@ -152,9 +157,19 @@ impl S3Options {
                 builder.with_config(key, "AES256")
             }
         };
-        let service = builder
-            .build()
-            .map_err(|error| BucketError::new(&name, error))?;
+        let build = |builder: AmazonS3Builder| {
+            builder
+                .build()
+                .map_err(|error| BucketError::new(&name, error))
+        };
+        // The host is part of what is signed, so no proxy could put another one in.
+        let public: Option<Box<dyn Signer>> = match &self.public_endpoint {
+            Some(public) => Some(Box::new(build(
+                builder.clone().with_endpoint(addressed(public)?),
+            )?)),
+            None => None,
+        };
+        let service = build(builder)?;
         let settings = Settings {
             name,
             root,
@@ -162,6 +177,7 @@ impl S3Options {
             storage_class: self.storage_class,
             guarantees: Guarantees::ALL,
             counters,
+            public,
         };
         Ok(Bucket::new(Cloud(service), settings))
     }

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{ObjectMeta, ObjectStore};
 
 /// A service with what all of them have.
@@ -15,6 +16,11 @@ pub(super) trait Service: Debug + Send + Sync + 'static {
     fn objects(&self) -> &dyn ObjectStore;
 
     fn parts(&self) -> &dyn MultipartStore;
+
+    /// Signs addresses, if the service has any.
+    fn signer(&self) -> Option<&dyn Signer> {
+        None
+    }
 
     /// At most `limit` objects whose names begin with `prefix` and come after `after`. Fewer mean that
     /// there are no more.
@@ -75,7 +81,7 @@ pub(super) struct Cloud<S>(pub(super) S);
 #[async_trait]
 impl<S> Service for Cloud<S>
 where
-    S: ObjectStore + MultipartStore + object_store::list::PaginatedListStore,
+    S: ObjectStore + MultipartStore + Signer + object_store::list::PaginatedListStore,
 {
     fn objects(&self) -> &dyn ObjectStore {
         &self.0
@@ -83,6 +89,10 @@ where
 
     fn parts(&self) -> &dyn MultipartStore {
         &self.0
+    }
+
+    fn signer(&self) -> Option<&dyn Signer> {
+        Some(&self.0)
     }
 
     async fn page(

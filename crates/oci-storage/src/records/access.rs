@@ -200,7 +200,7 @@ fn read<H: Header>(found: Option<Versioned>) -> Result<Found<H>, StoreError> {
 }
 
 /// Runs a few futures at a time and keeps their order; the first error wins.
-pub(super) async fn gather<T, F>(futures: Vec<F>) -> Result<Vec<T>, StoreError>
+pub(crate) async fn gather<T, F>(futures: Vec<F>) -> Result<Vec<T>, StoreError>
 where
     F: Future<Output = Result<T, StoreError>> + Send,
     T: Send,

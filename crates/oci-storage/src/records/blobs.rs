@@ -8,8 +8,9 @@ use futures_util::FutureExt;
 use oci_core::error::StoreError;
 use oci_core::manifest::{ManifestReference, ReferenceKind};
 use oci_core::store::{
-    BlobMeta, BlobRead, BlobStore, BlobUpload, Capabilities, Claim, Page, PageRequest, ReadRange,
-    UploadId, UploadOptions, UploadScope, UploadStatus,
+    BlobMeta, BlobRead, BlobStore, BlobUpload, Capabilities, Claim, Page, PageRequest,
+    PresignOptions, PresignedRead, PresignedReads, ReadRange, UploadId, UploadOptions, UploadScope,
+    UploadStatus,
 };
 use oci_core::{Digest, RepositoryName};
 
@@ -140,6 +141,42 @@ impl BlobStore for Records {
             engine.discard_damaged(&digest).await
         })
         .await
+    }
+
+    fn presigned(&self) -> Option<&dyn PresignedReads> {
+        self.engine.extents.presigns().then_some(self)
+    }
+}
+
+#[async_trait]
+impl PresignedReads for Records {
+    async fn presign(
+        &self,
+        digest: &Digest,
+        options: &PresignOptions,
+    ) -> Result<Option<PresignedRead>, StoreError> {
+        let found = self.engine.get::<BlobRecord>(&Key::Blob(*digest)).await?;
+        let there = found.header().filter(|blob| blob.life.is_there());
+        let blob = there.ok_or(StoreError::NotFound)?;
+        let size = blob.size;
+        let range = options
+            .range
+            .resolve(size)
+            .ok_or(StoreError::RangeNotSatisfiable { size })?;
+        // What is inline has no extent, and what was taken over by another process may have several.
+        let [extent] = blob.extents.as_slice() else {
+            return Ok(None);
+        };
+        if size < options.at_least {
+            return Ok(None);
+        }
+        let url = self
+            .engine
+            .extents
+            .presign(&extent.key, &options.method, options.ttl)
+            .await
+            .map_err(|error| error.into_store("signing an address"))?;
+        Ok(url.map(|url| PresignedRead::new(url, size, range)))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Method;
 use oci_core::error::{BoxError, StoreError};
 use oci_core::store::BlobStream;
 
@@ -79,6 +80,22 @@ pub trait ExtentStore: Debug + Send + Sync + 'static {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ExtentInfo>, ExtentError>;
+
+    /// Whether [`presign`](ExtentStore::presign) gives out addresses.
+    fn presigns(&self) -> bool {
+        false
+    }
+
+    /// An address under which whoever has it can ask for the extent with `method`, for `ttl`.
+    async fn presign(
+        &self,
+        key: &str,
+        method: &Method,
+        ttl: Duration,
+    ) -> Result<Option<String>, ExtentError> {
+        let _ = (key, method, ttl);
+        Ok(None)
+    }
 }
 
 /// What the parts of an extent must look like.

@@ -63,8 +63,7 @@ impl Engine {
             return Ok(false);
         };
         for extent in &blob.extents {
-            // What stays is an orphan for the collector.
-            let _ = self.extents.delete(&extent.key).await;
+            self.forget(&extent.key).await;
         }
         Ok(true)
     }

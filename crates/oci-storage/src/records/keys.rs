@@ -18,7 +18,8 @@
 //! keys have the order of the names (`a`, `a-b`, `a/b`).
 //!
 //! Extents are `data/<alg>/<hex>/<random>` if the digest was known before the first byte, and
-//! `data/<upload id>/<random>` otherwise.
+//! `data/<upload id>/<random>` otherwise. A record may also name an extent outside `data/`, which somebody
+//! else has written and the engine never deletes.
 
 use std::borrow::Cow;
 
@@ -136,6 +137,7 @@ impl Key {
 }
 
 pub(super) const BLOBS: &str = "blobs/";
+const DATA: &str = "data/";
 pub(super) const OPEN: &str = "open/";
 pub(super) const REPOSITORIES: &str = "repositories/";
 
@@ -173,14 +175,20 @@ pub(super) fn references_in(to: &Digest, repository: &RepositoryName) -> String 
     format!("{}{repository}!/", references(to))
 }
 
+/// Whether an extent was written by the engine. Records may name others, which belong to somebody else:
+/// those are read and never deleted.
+pub(super) fn is_own_extent(key: &str) -> bool {
+    key.starts_with(DATA)
+}
+
 /// A new extent of content that must have this digest.
 pub(super) fn extent_of(digest: &Digest, name: Nonce) -> String {
-    format!("data/{}/{name}", path(digest))
+    format!("{DATA}{}/{name}", path(digest))
 }
 
 /// A new extent of an upload.
 pub(super) fn extent_in(id: &UploadId, name: Nonce) -> String {
-    format!("data/{id}/{name}")
+    format!("{DATA}{id}/{name}")
 }
 
 /// Where to go on in a listing of tags.

@@ -28,6 +28,10 @@ impl ManifestStore for Records {
         true
     }
 
+    fn lists_cheaply(&self) -> bool {
+        self.engine.records.scans_cheaply()
+    }
+
     async fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> Result<Digest, StoreError> {
         let key = Key::Tag(repository.clone(), tag.clone());
         let found = self.engine.get::<TagRecord>(&key).await?;

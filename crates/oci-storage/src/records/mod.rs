@@ -81,6 +81,7 @@ use std::time::{Duration, SystemTime};
 use oci_core::runtime::{Clock, IdSource, SystemClock, SystemIds};
 
 mod access;
+mod adopt;
 mod blobs;
 mod budget;
 mod content;
@@ -104,6 +105,8 @@ pub use memory::{MemoryExtents, MemoryRecords};
 pub use sessions::UploadLocks;
 pub use store::{RecordError, RecordStore, ScanEntry, Version, Versioned};
 
+#[cfg(feature = "object-store")]
+pub(crate) use access::gather;
 use budget::Budget;
 use delete::Deletes;
 use encoding::Nonce;
@@ -154,7 +157,9 @@ pub struct RecordsOptions {
     pub locks: UploadLocks,
     /// How long the collector leaves alone what somebody was told exists; 24 hours. Comfort, not safety.
     pub grace: Duration,
-    /// The most bytes of content that all uploads together hold in memory; 256 MiB, at least 1 MiB.
+    /// The most bytes of content that all uploads together hold in memory; 64 MiB, at least 1 MiB. One
+    /// upload holds up to three parts. When all is taken, uploads wait, and store what they have received
+    /// in pieces smaller than a part.
     pub buffer_bytes: u64,
     /// The size of a part in bytes, unless the length is known to need another; 8 MiB.
     pub part_size: u64,
@@ -170,7 +175,7 @@ impl Default for RecordsOptions {
             spawn: Arc::new(PoolSpawn::default()),
             locks: UploadLocks::default(),
             grace: Duration::from_secs(24 * 3600),
-            buffer_bytes: 256 << 20,
+            buffer_bytes: 64 << 20,
             part_size: 8 << 20,
             checkpoint_bytes: 64 << 20,
         }

@@ -160,7 +160,9 @@ impl Engine {
 
     /// Deletes an extent that no record names. What stays behind is found by the collector.
     pub(super) async fn forget(&self, key: &str) {
-        let _ = self.extents.delete(key).await;
+        if keys::is_own_extent(key) {
+            let _ = self.extents.delete(key).await;
+        }
     }
 
     pub(super) async fn sweep(&self, idle: Duration) -> Result<u64, StoreError> {

@@ -32,6 +32,12 @@ pub trait RecordStore: Debug + Send + Sync + 'static {
     /// What can be relied on.
     fn guarantees(&self) -> Guarantees;
 
+    /// Whether a short scan costs about as much as a few reads. Where it is the dearest of requests, as in
+    /// object stores, what is only a help to people is not looked for.
+    fn scans_cheaply(&self) -> bool {
+        true
+    }
+
     /// Reads one value; `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Versioned>, RecordError>;
 

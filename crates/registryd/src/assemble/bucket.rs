@@ -5,7 +5,7 @@ use std::pin::Pin;
 use oci_core::Registry;
 use oci_core::registry::RegistryBuilder;
 use oci_storage::object::{Bucket, BucketError, HttpOptions, Trouble, probe};
-use oci_storage::records::{RecordsOptions, Spawn};
+use oci_storage::records::{Records, RecordsOptions, Spawn};
 use tokio::runtime::Handle;
 
 /// The keys of a driver that its mistakes are corrected by.
@@ -16,12 +16,26 @@ struct Keys {
     endpoint: &'static str,
 }
 
-/// Asks the bucket what it keeps, and makes a registry of it.
+/// A bucket that was asked what it keeps.
+pub(crate) struct Connected {
+    pub(crate) bucket: Bucket,
+    pub(crate) store: Records,
+}
+
+impl Connected {
+    /// A registry on the bucket, and the bucket's place in words.
+    pub(super) fn registry(self) -> (RegistryBuilder, String) {
+        let name = self.bucket.name().to_owned();
+        (Registry::builder(self.store), name)
+    }
+}
+
+/// Asks the bucket what it keeps, and makes a store of it.
 async fn open(
     bucket: Result<Bucket, BucketError>,
     chunksize: Option<u64>,
     keys: &Keys,
-) -> anyhow::Result<(RegistryBuilder, String)> {
+) -> anyhow::Result<Connected> {
     let bucket = bucket.map_err(|error| explain(error, keys))?;
     let verdict = probe(&bucket).await.map_err(|error| explain(error, keys))?;
     if verdict.is_shared() {
@@ -37,9 +51,11 @@ async fn open(
     options.spawn = std::sync::Arc::new(OnRuntime(Handle::current()));
     if let Some(size) = chunksize {
         options.part_size = size.max(5 << 20);
+        // One that is filled while two are written.
+        options.buffer_bytes = options.buffer_bytes.max(3 * options.part_size);
     }
-    let name = bucket.name().to_owned();
-    Ok((Registry::builder(bucket.records(&verdict, options)), name))
+    let store = bucket.records(&verdict, options);
+    Ok(Connected { bucket, store })
 }
 
 /// The error with what to do about it.
@@ -88,7 +104,7 @@ fn http(user_agent: Option<&String>) -> HttpOptions {
 }
 
 #[cfg(feature = "s3")]
-pub(super) async fn s3(config: &crate::config::S3) -> anyhow::Result<(RegistryBuilder, String)> {
+pub(crate) async fn s3(config: &crate::config::S3) -> anyhow::Result<Connected> {
     use oci_storage::object::{S3Encryption, S3Options};
 
     let secret = |secret: &Option<crate::config::Secret>| {
@@ -98,6 +114,7 @@ pub(super) async fn s3(config: &crate::config::S3) -> anyhow::Result<(RegistryBu
     options.root.clone_from(&config.rootdirectory);
     options.region.clone_from(&config.region);
     options.endpoint.clone_from(&config.regionendpoint);
+    options.public_endpoint.clone_from(&config.redirectendpoint);
     options.path_style = config.forcepathstyle;
     options.access_key = secret(&config.accesskey);
     options.secret_key = secret(&config.secretkey);
@@ -126,7 +143,7 @@ pub(super) async fn s3(config: &crate::config::S3) -> anyhow::Result<(RegistryBu
 }
 
 #[cfg(feature = "gcs")]
-pub(super) async fn gcs(config: &crate::config::Gcs) -> anyhow::Result<(RegistryBuilder, String)> {
+pub(crate) async fn gcs(config: &crate::config::Gcs) -> anyhow::Result<Connected> {
     use std::collections::BTreeMap;
 
     use oci_storage::object::{GcsCredentials, GcsOptions};
@@ -153,9 +170,7 @@ pub(super) async fn gcs(config: &crate::config::Gcs) -> anyhow::Result<(Registry
 }
 
 #[cfg(feature = "azure")]
-pub(super) async fn azure(
-    config: &crate::config::Azure,
-) -> anyhow::Result<(RegistryBuilder, String)> {
+pub(crate) async fn azure(config: &crate::config::Azure) -> anyhow::Result<Connected> {
     use oci_storage::object::{AzureCredentials, AzureOptions};
 
     use crate::config::AzureIdentityKind;

@@ -23,7 +23,7 @@ use crate::server::{Limits, TrustedProxies};
 use crate::tls;
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-mod bucket;
+pub(crate) mod bucket;
 mod collect;
 mod hints;
 mod htpasswd;
@@ -100,6 +100,9 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
             .authenticator(Anonymous::new())
             .authorizer(AllowAll::new()),
     };
+    if let Some(redirects) = storage::redirects(&config.storage) {
+        service = service.redirects(redirects);
+    }
     let http = &config.http;
     if http.prefix != "/" {
         service = service.base_path(http.prefix.trim_end_matches('/'));
@@ -132,8 +135,12 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
     if let Some(tls) = &tls {
         // What is served, which is not what is in the file if that was refused.
         let (file, live) = (tls.certificate.display().to_string(), Arc::clone(&tls.live));
-        debug.certificates =
-            Arc::new(move || vec![(file.clone(), live.facts().not_after.unix_timestamp())]);
+        debug.certificates = Arc::new(move || {
+            let facts = live.facts().into_iter();
+            facts
+                .map(|facts| (file.clone(), facts.not_after.unix_timestamp()))
+                .collect()
+        });
         let authority = tls.authority.as_ref();
         options.authority = authority.map(|authority| authority.pem.clone().into());
     }
@@ -164,11 +171,9 @@ async fn open_tls(tls: &Tls, http2: bool, config: &Config) -> anyhow::Result<tls
         _ => PathBuf::from("."),
     };
     let tls = tls.clone();
-    tokio::task::spawn_blocking(move || {
-        tls::open(&tls, http2, hosts, directory.join("registryd-tls"))
-    })
-    .await
-    .context("reading the certificate")?
+    tokio::task::spawn_blocking(move || tls::open(&tls, http2, hosts, &directory))
+        .await
+        .context("reading the certificate")?
 }
 
 fn switches(mut builder: RegistryBuilder, config: &Config) -> RegistryBuilder {

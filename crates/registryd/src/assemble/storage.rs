@@ -7,8 +7,11 @@ use oci_core::Registry;
 use oci_core::memory::MemoryStore;
 use oci_core::registry::RegistryBuilder;
 use oci_core::runtime::ThreadPool;
+use oci_http::Redirects;
 use oci_storage::filesystem::{Filesystem, Options};
 
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+use super::bucket::Connected;
 use crate::config::{self, Storage, StorageDriver};
 
 /// The threads that work on the disk.
@@ -34,6 +37,25 @@ pub(super) fn driver(storage: &Storage) -> &'static str {
     }
 }
 
+/// Whether and how downloads are sent to the bucket.
+pub(super) fn redirects(storage: &Storage) -> Option<Redirects> {
+    let is_bucket = matches!(
+        storage.driver,
+        StorageDriver::S3(_) | StorageDriver::Gcs(_) | StorageDriver::Azure(_)
+    );
+    if !is_bucket || storage.redirect.disable == Some(true) {
+        return None;
+    }
+    let mut redirects = Redirects::default();
+    redirects.ttl = storage.redirect.ttl.clamp(SHORTEST, LONGEST);
+    Some(redirects)
+}
+
+/// An address must still be good when the client has followed it.
+const SHORTEST: Duration = Duration::from_secs(10);
+/// No service signs for longer.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// A registry on the store, and the store's place in words.
 #[cfg_attr(
     not(any(feature = "s3", feature = "gcs", feature = "azure")),
@@ -52,16 +74,39 @@ pub(crate) async fn open(
             tracing::warn!("`storage.inmemory`: everything is gone when this process ends");
             Ok((Registry::builder(MemoryStore::new()), "memory".to_owned()))
         }
+        #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+        driver @ (StorageDriver::S3(_) | StorageDriver::Gcs(_) | StorageDriver::Azure(_)) => {
+            Ok(bucket(driver).await?.registry())
+        }
+        #[cfg(feature = "sled")]
+        StorageDriver::Sled(config) => sled(config, pool),
+        #[cfg(not(all(
+            any(feature = "s3", feature = "gcs", feature = "azure"),
+            feature = "sled"
+        )))]
+        driver => Err(left_out(driver)),
+    }
+}
+
+/// The bucket of a driver that has one, and the store in it.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+pub(crate) async fn bucket(driver: &StorageDriver) -> anyhow::Result<Connected> {
+    match driver {
         #[cfg(feature = "s3")]
         StorageDriver::S3(config) => super::bucket::s3(config).await,
         #[cfg(feature = "gcs")]
         StorageDriver::Gcs(config) => super::bucket::gcs(config).await,
         #[cfg(feature = "azure")]
         StorageDriver::Azure(config) => super::bucket::azure(config).await,
-        #[cfg(feature = "sled")]
-        StorageDriver::Sled(config) => sled(config, pool),
-        #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "sled")))]
-        driver => Err(left_out(driver)),
+        #[cfg(not(feature = "s3"))]
+        StorageDriver::S3(_) => Err(left_out(driver)),
+        #[cfg(not(feature = "gcs"))]
+        StorageDriver::Gcs(_) => Err(left_out(driver)),
+        #[cfg(not(feature = "azure"))]
+        StorageDriver::Azure(_) => Err(left_out(driver)),
+        StorageDriver::Filesystem(_) | StorageDriver::InMemory {} | StorageDriver::Sled(_) => {
+            anyhow::bail!("the configured store is not in a bucket")
+        }
     }
 }
 

@@ -5,16 +5,76 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use anyhow::Context;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use clap::Args;
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
+
+use crate::files;
+use crate::tls::{Identity, Seen, certificates, identity};
+
+/// Who asks, where a registry has `clientauth`.
+#[derive(Debug, Default, Args)]
+pub(super) struct ClientCertificate {
+    /// The certificate to show to a registry that asks clients for one, in PEM.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+impl ClientCertificate {
+    /// Reads both files, if they were named.
+    pub(super) fn load(&self) -> anyhow::Result<Option<Identity>> {
+        let (Some(cert), Some(key)) = (&self.cert, &self.key) else {
+            return Ok(None);
+        };
+        let named = |option: &str, path: &PathBuf| format!("`{option} {}`", path.display());
+        let bytes = files::read(cert).with_context(|| named("--cert", cert))?;
+        let chain = certificates(&bytes, cert, "--cert")?;
+        let bytes = files::read(key).with_context(|| named("--key", key))?;
+        let der = PrivateKeyDer::from_pem_slice(&bytes)
+            .with_context(|| format!("{} holds no private key in PEM", named("--key", key)))?;
+        let identity = identity(chain, der)
+            .with_context(|| format!("{} does not fit", named("--key", key)))?;
+        Ok(Some(identity))
+    }
+}
+
+/// Whether a connection failed because this side showed no certificate, or not the right one.
+///
+/// The server says so with an alert; but it closes the connection right after it, which may be all that a
+/// client which is still writing hears.
+pub(super) fn wants_a_certificate(seen: &Seen, error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut told = false;
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        told |= matches!(error.downcast_ref(), Some(rustls::Error::AlertReceived(_)))
+            || io.is_some_and(|error| CLOSED.contains(&error.kind()))
+            || error
+                .downcast_ref::<hyper::Error>()
+                .is_some_and(|error| error.is_incomplete_message() || error.is_canceled());
+        // An `io::Error` is transparent: its source is that of what it holds.
+        cause = match io {
+            Some(error) => error.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        };
+    }
+    seen.asked() && told
+}
 
 /// Where a registry listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +133,7 @@ impl std::fmt::Display for Target {
 
 impl Target {
     /// Host and port as the `Host` header has them.
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         match &self.place {
             Place::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
             Place::Tcp(host, port) => format!("{host}:{port}"),
@@ -90,11 +150,26 @@ impl Target {
     }
 }
 
+/// The ways in which a peer's end of a connection shows.
+const CLOSED: [io::ErrorKind; 3] = [
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::BrokenPipe,
+    io::ErrorKind::UnexpectedEof,
+];
+
+/// What is sent with a request.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Nothing.
+pub(super) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
 /// A way to send requests to one registry.
 #[derive(Debug)]
 pub(super) struct Connection {
     authority: String,
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Body>,
     driver: tokio::task::JoinHandle<()>,
 }
 
@@ -132,18 +207,23 @@ impl Connection {
         path: &str,
         headers: HeaderMap,
     ) -> io::Result<Response<Bytes>> {
+        let mut request = Request::new(empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().map_err(io::Error::other)?;
+        *request.headers_mut() = headers;
+        self.exchange(request).await
+    }
+
+    /// One request to a path; of the answer's body, the first 64 KiB.
+    pub(super) async fn exchange(
+        &mut self,
+        mut request: Request<Body>,
+    ) -> io::Result<Response<Bytes>> {
         const MOST: usize = 64 << 10;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", &self.authority)
-            .header(
-                "user-agent",
-                concat!("registryd/", env!("CARGO_PKG_VERSION")),
-            )
-            .body(Empty::new())
-            .map_err(io::Error::other)?;
-        request.headers_mut().extend(headers);
+        let headers = request.headers_mut();
+        let host = HeaderValue::try_from(&self.authority).map_err(io::Error::other)?;
+        headers.insert(HOST, host);
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         self.sender.ready().await.map_err(io::Error::other)?;
         let answer = self
             .sender
@@ -174,6 +254,8 @@ impl Connection {
             .status())
     }
 }
+
+const AGENT: &str = concat!("registryd/", env!("CARGO_PKG_VERSION"));
 
 impl Drop for Connection {
     fn drop(&mut self) {

@@ -14,6 +14,7 @@ mod garbage_collect;
 mod healthcheck;
 mod htpasswd;
 mod init;
+mod k8s;
 mod password;
 mod proxy_config;
 mod retention;
@@ -43,6 +44,8 @@ enum Command {
     Retention(retention::Arguments),
     /// Check and show configurations.
     Config(config::Config),
+    /// Take over a bucket that CNCF Distribution has written, without copying bytes.
+    Import(storage::Import),
     /// Copy and check what stores hold.
     #[command(subcommand)]
     Storage(storage::Storage),
@@ -52,6 +55,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Write what runs the registry under compose, Kubernetes or systemd.
     Init(init::Init),
+    /// Print what a Kubernetes cluster needs to pull from the registry.
+    K8s(k8s::K8s),
+    /// Print the Secret with which pods of a Kubernetes cluster pull.
+    PullSecret(k8s::PullSecret),
     /// What the container image starts.
     #[command(hide = true)]
     Entrypoint(entrypoint::Entrypoint),
@@ -105,9 +112,12 @@ impl Cli {
             Command::Retention(arguments) => retention::run(&arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Storage(command) => return storage::run(command),
+            Command::Import(arguments) => return storage::import(&arguments),
             Command::Healthcheck(arguments) => healthcheck::run(arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Init(arguments) => init::run(&arguments),
+            Command::K8s(arguments) => k8s::run(&arguments),
+            Command::PullSecret(arguments) => k8s::pull_secret(&arguments),
             Command::Entrypoint(arguments) => entrypoint::run(arguments),
             Command::ProxyConfig(arguments) => Ok(proxy_config::run(&arguments)),
             Command::User(arguments) => user::run(&arguments),

@@ -1,10 +1,11 @@
 //! `registryd serve`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{Serve, TlsMode};
 use crate::assemble;
@@ -66,7 +67,11 @@ fn local_tls(http: &mut Http, hosts: Vec<String>) -> anyhow::Result<()> {
         .get_or_insert_with(|| Tls::local(LocalTls::default()));
     let TlsSource::Local { local } = &mut tls.source else {
         anyhow::bail!(
-            "`--tls local` was given, but the configuration has `http.tls.certificate`; leave out one of them"
+            "`--tls local` was given, but the configuration has `http.tls.{}`; leave out one of them",
+            match tls.source {
+                TlsSource::Acme { .. } => "letsencrypt",
+                _ => "certificate",
+            }
         );
     };
     local.hosts.extend(hosts);
@@ -118,7 +123,11 @@ async fn serve(
             announce(&listener, authority);
         }
         let (hurry, hurried) = mpsc::channel(1);
-        background.spawn(on_hangup(hangup, Some(hurry)));
+        let again = Arc::new(Notify::new());
+        if let Some(renewer) = opened.renewer {
+            background.spawn(renewer.run(hurry.clone(), Arc::clone(&again)));
+        }
+        background.spawn(on_hangup(hangup, Some((hurry, again))));
         background.spawn(opened.reloader.run(tls::INTERVAL, hurried));
         Some(opened.live)
     } else {
@@ -140,12 +149,13 @@ async fn serve(
 }
 
 /// SIGHUP reads certificate and key at once; password files are read when they change in any case.
-async fn on_hangup(mut hangup: Signal, hurry: Option<mpsc::Sender<()>>) {
+async fn on_hangup(mut hangup: Signal, hurry: Option<(mpsc::Sender<()>, Arc<Notify>)>) {
     while hangup.recv().await.is_some() {
-        if let Some(hurry) = &hurry {
+        if let Some((hurry, again)) = &hurry {
             tracing::info!("SIGHUP: certificate and key are read again");
             // A full channel means that it is about to happen.
             let _ = hurry.try_send(());
+            again.notify_waiters();
         }
     }
 }
@@ -157,7 +167,7 @@ fn announce(listener: &Listener, authority: &Authority) {
         .local_authority()
         .and_then(|authority| Some(authority.rsplit_once(':')?.1.to_owned()))
         .unwrap_or_else(|| "443".to_owned());
-    let host = authority.hosts.first().map_or("localhost", String::as_str);
+    let host = authority.host();
     let host = if host.contains(':') {
         format!("[{host}]:{port}")
     } else {

@@ -85,6 +85,9 @@ pub(super) fn run(arguments: &User) -> anyhow::Result<ExitCode> {
         } => add(name, &place.path()?, *password_stdin, *generate)?,
         Action::Remove { name, place } => {
             let path = place.path()?;
+            // A file that is not there needs no lock beside it.
+            files::read(&path).with_context(|| path.display().to_string())?;
+            let _lock = lock(&path)?;
             let old = files::read(&path).with_context(|| path.display().to_string())?;
             let Some(new) = remove_user(&old, name) else {
                 bail!("there is no user {name} in {}", path.display());
@@ -122,6 +125,8 @@ fn add(name: &UserName, path: &Path, stdin: bool, generate: bool) -> anyhow::Res
         first
     };
     let hash = PasswordHash::new(&password, PasswordHash::DEFAULT_COST)?;
+    // After the password, for which a person may let others wait.
+    let _lock = lock(path)?;
     let old = files::read_if_there(path).with_context(|| path.display().to_string())?;
     write(path, &set_user(&old.unwrap_or_default(), name, &hash))?;
     if generate {
@@ -129,6 +134,12 @@ fn add(name: &UserName, path: &Path, stdin: bool, generate: bool) -> anyhow::Res
     }
     eprintln!("{name} can log in ({})", path.display());
     Ok(())
+}
+
+/// Two that edit the file at once would lose what one of them did.
+fn lock(path: &Path) -> anyhow::Result<std::fs::File> {
+    files::lock_beside(path)
+        .with_context(|| format!("cannot lock the password file {}", path.display()))
 }
 
 fn write(path: &Path, file: &[u8]) -> anyhow::Result<()> {

@@ -27,8 +27,7 @@ pub(super) static S3_KEYS: &[Key] = &[
     Key::new("sessiontoken", Kind::Text),
     Key::new("region", Kind::Text),
     Key::new("regionendpoint", Kind::Text),
-    Key::new("redirectendpoint", Kind::Text)
-        .ignored("downloads are served by the registry itself, never redirected"),
+    Key::new("redirectendpoint", Kind::Text),
     Key::new("forcepathstyle", Kind::Bool),
     Key::new("bucket", Kind::Text),
     Key::new("rootdirectory", Kind::Text),
@@ -117,6 +116,8 @@ pub struct S3 {
     pub region: Option<String>,
     /// The URL of a service other than Amazon's.
     pub regionendpoint: Option<String>,
+    /// The URL of the service for clients that are sent there, where it is another.
+    pub redirectendpoint: Option<String>,
     /// Whether the bucket is part of the path; `None` where it was not written.
     pub forcepathstyle: Option<bool>,
     /// The bucket.
@@ -159,6 +160,7 @@ impl Default for S3 {
             sessiontoken: None,
             region: None,
             regionendpoint: None,
+            redirectendpoint: None,
             forcepathstyle: None,
             bucket: String::new(),
             rootdirectory: String::new(),

@@ -13,7 +13,7 @@ use super::{
     schema::{Key, Kind, Misfit},
 };
 use crate::retention::{RepositoryPattern, TagPattern};
-use crate::tls::suites;
+use crate::tls::{host_name_problem, suites};
 
 const ANY_INT: Kind = Kind::Int {
     least: i64::MIN,
@@ -118,7 +118,10 @@ static STORAGE: &[Key] = &[
     Key::new("retention", Kind::Section(RETENTION)),
     Key::new(
         "redirect",
-        Kind::Section(&[Key::new("disable", Kind::Bool)]),
+        Kind::Section(&[
+            Key::new("disable", Kind::Bool),
+            Key::new("ttl", Kind::Duration),
+        ]),
     ),
     Key::new(
         "cache",
@@ -272,8 +275,18 @@ static TLS: &[Key] = &[
             Key::new("directory", Kind::Text),
         ]),
     ),
-    Key::new("letsencrypt", Kind::Opaque)
-        .refused("no certificate would be requested, and everything be served in plain text"),
+    Key::new(
+        "letsencrypt",
+        Kind::Section(&[
+            // A directory, whatever its name says.
+            Key::new("cachefile", Kind::Text),
+            Key::new("email", Kind::Form(email)),
+            Key::new("hosts", Kind::List(&Kind::Form(acme_host))),
+            Key::new("directoryurl", Kind::Form(acme_directory)),
+            // Not of Distribution, which knows no private authorities.
+            Key::new("directoryca", Kind::Text),
+        ]),
+    ),
 ];
 
 static HEALTH: &[Key] = &[
@@ -482,6 +495,56 @@ fn cipher_suite(text: &str) -> Result<String, Misfit> {
         None => Err(Misfit {
             why: "it is not a cipher suite of Go's `crypto/tls`".to_owned(),
             fix: format!("use {}, or remove `ciphersuites`", suites::OFFERED),
+        }),
+    }
+}
+
+/// `http.tls.letsencrypt.email`
+fn email(text: &str) -> Result<String, Misfit> {
+    let text = text.strip_prefix("mailto:").unwrap_or(text);
+    match text.split_once('@') {
+        Some((user, host))
+            if !user.is_empty()
+                && !host.is_empty()
+                && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',') =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(Misfit {
+            why: "it is not one mail address".to_owned(),
+            fix: "write it as `ops@example.com`, or remove `email`".to_owned(),
+        }),
+    }
+}
+
+/// An item of `http.tls.letsencrypt.hosts`: a name that the proof by TLS can be given for.
+fn acme_host(text: &str) -> Result<String, Misfit> {
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    let why = if name.parse::<IpAddr>().is_ok() {
+        "it is an address, and the authority is asked for names"
+    } else if name.starts_with("*.") {
+        "certificates for `*` need a proof by DNS, which is not supported"
+    } else {
+        match host_name_problem(&name) {
+            Some(problem) => problem,
+            None => return Ok(name),
+        }
+    };
+    Err(Misfit {
+        why: why.to_owned(),
+        fix: "write a host name as in `registry.example.com`".to_owned(),
+    })
+}
+
+/// `http.tls.letsencrypt.directoryurl`
+fn acme_directory(text: &str) -> Result<String, Misfit> {
+    match text.parse::<Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("https") && uri.authority().is_some() => {
+            Ok(text.to_owned())
+        }
+        _ => Err(Misfit {
+            why: "it is not an https URL, which ACME demands".to_owned(),
+            fix: "write it as `https://acme-v02.api.letsencrypt.org/directory`".to_owned(),
         }),
     }
 }

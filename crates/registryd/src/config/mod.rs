@@ -57,10 +57,11 @@ pub use json_schema::json_schema;
 pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Gc, Health,
-    HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, KeepTags, LocalTls,
-    Log, LogFormatter, LogLevel, Maintenance, Policy, PolicyRepository, Prometheus, ReadOnly,
-    Redirect, Retention, RetentionPolicy, Secret, Sled, Storage, StorageDriver, TagLookup, Tags,
-    Tls, TlsSource, TlsVersion, UploadPurging, Validation, ValidationManifests, ValidationUrls,
+    HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, KeepTags, LetsEncrypt,
+    LocalTls, Log, LogFormatter, LogLevel, Maintenance, Policy, PolicyRepository, Prometheus,
+    ReadOnly, Redirect, Retention, RetentionPolicy, Secret, Sled, Storage, StorageDriver,
+    TagLookup, Tags, Tls, TlsSource, TlsVersion, UploadPurging, Validation, ValidationManifests,
+    ValidationUrls,
 };
 pub use show::Show;
 pub use source::{Position, Source, Sources};

@@ -286,6 +286,11 @@ pub enum TlsSource {
         /// `http.tls.local`
         local: LocalTls,
     },
+    /// From an authority that gives certificates by ACME.
+    Acme {
+        /// `http.tls.letsencrypt`
+        letsencrypt: LetsEncrypt,
+    },
 }
 
 /// `http.tls.local`: an authority of our own, and a certificate that it signs.
@@ -297,6 +302,36 @@ pub struct LocalTls {
     pub hosts: Vec<String>,
     /// Where it is kept; `registryd-tls` beside the content by default.
     pub directory: Option<PathBuf>,
+}
+
+/// `http.tls.letsencrypt`: certificates of Let's Encrypt, or of another authority that speaks ACME.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct LetsEncrypt {
+    /// The directory where account and certificate are kept; `registryd-acme` beside the content by default.
+    pub cachefile: Option<PathBuf>,
+    /// Whom the authority may write to.
+    pub email: Option<String>,
+    /// The names of the registry.
+    pub hosts: Vec<String>,
+    /// Where the authority's ACME begins.
+    pub directoryurl: String,
+    /// The PEM file with the authorities that vouch for [`directoryurl`](Self::directoryurl), where the
+    /// system does not trust them.
+    pub directoryca: Option<PathBuf>,
+}
+
+impl Default for LetsEncrypt {
+    fn default() -> Self {
+        Self {
+            cachefile: None,
+            email: None,
+            hosts: Vec::new(),
+            directoryurl: instant_acme::LetsEncrypt::Production.url().to_owned(),
+            directoryca: None,
+        }
+    }
 }
 
 /// `http.tls.minimumtls`

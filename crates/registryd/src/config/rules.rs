@@ -29,7 +29,7 @@ pub(super) fn apply(checked: &mut Checked, file: Option<&Source>, diagnostics: &
     rules.log_level();
     rules.storage(file);
     rules.collection();
-    rules.buckets();
+    rules.buckets(file);
     rules.auth();
     rules.listener(file);
     rules.headers();
@@ -154,7 +154,15 @@ impl Rules<'_> {
     }
 
     /// What the drivers for object storage cannot do without, and what they cannot do.
-    fn buckets(&mut self) {
+    fn buckets(&mut self, file: Option<&Source>) {
+        let drivers = ["storage.s3", "storage.gcs", "storage.azure"];
+        if file.is_none() && drivers.iter().any(|driver| self.get(driver).is_some()) {
+            if self.get("storage.redirect").is_none() {
+                self.set("storage.redirect", Json::Object(Map::new()));
+            }
+            // Not every client reaches the bucket; in Distribution's own format it is said so.
+            self.default("storage.redirect", "disable", true.into());
+        }
         for (needed, example) in [
             ("storage.s3.bucket", "my-registry"),
             ("storage.gcs.bucket", "my-registry"),
@@ -203,12 +211,13 @@ impl Rules<'_> {
                     .fix("remove it, and set a policy on the bucket"),
             );
         }
-        self.endpoint();
+        self.endpoint("storage.s3.regionendpoint");
+        self.endpoint("storage.s3.redirectendpoint");
     }
 
-    /// `storage.s3.regionendpoint` may come without a scheme; `secure` then says which.
-    fn endpoint(&mut self) {
-        let Some(endpoint) = self.text("storage.s3.regionendpoint") else {
+    /// The URL of a service may come without a scheme; `secure` then says which.
+    fn endpoint(&mut self, key: &str) {
+        let Some(endpoint) = self.text(key) else {
             return;
         };
         let secure = self.get("storage.s3.secure").and_then(Json::as_bool);
@@ -222,12 +231,12 @@ impl Rules<'_> {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
         });
         if is_service {
-            self.set("storage.s3.regionendpoint", whole.into());
+            self.set(key, whole.into());
             return;
         }
-        let source = self.source("storage.s3.regionendpoint");
+        let source = self.source(key);
         let what = format!(
-            "`storage.s3.regionendpoint` is {}, which is no address of a service",
+            "`{key}` is {}, which is no address of a service",
             code(&endpoint)
         );
         self.diagnostics.push(
@@ -383,14 +392,18 @@ impl Rules<'_> {
 
     fn tls(&mut self) {
         const WHOLE: &str = "http.tls";
+        const LOCAL: &str = "http.tls.local";
+        const ACME: &str = "http.tls.letsencrypt";
         let certificate = self.wrote("http.tls.certificate");
         let key = self.wrote("http.tls.key");
         let plain = "without a certificate everything would be served in plain text";
+        let (local, acme) = (self.wrote(LOCAL), self.has_settings(ACME));
         let incomplete = match (certificate, key) {
             (true, true) => None,
-            (false, false) if self.wrote("http.tls.local") => None,
+            (false, false) if local => None,
+            (false, false) if acme => self.acme(),
             // What is missing may be what was misspelt, which has been reported.
-            _ if self.is_unclear(WHOLE) || self.wrote("http.tls.letsencrypt") => None,
+            _ if self.is_unclear(WHOLE) => None,
             (false, true) => Some((
                 "http.tls.key",
                 "`http.tls.key` is set but `http.tls.certificate` is not",
@@ -414,20 +427,27 @@ impl Rules<'_> {
                 WHOLE,
                 "`http.tls` has settings but no certificate",
                 plain,
-                "set `http.tls.certificate` and `http.tls.key`, or `http.tls.local.hosts`; or remove `http.tls`",
+                "set `http.tls.certificate` and `http.tls.key`, or `http.tls.local.hosts`, or `http.tls.letsencrypt.hosts`; or remove `http.tls`",
             )),
         };
-        let twice = (certificate || key) && self.wrote("http.tls.local");
-        if twice {
-            let files = if certificate { "certificate" } else { "key" };
-            let source = self.source(&schema::join(WHOLE, files));
+        let files = if certificate {
+            "http.tls.certificate"
+        } else {
+            "http.tls.key"
+        };
+        let sources = [(certificate || key, files), (local, LOCAL), (acme, ACME)];
+        let written = sources.into_iter().filter(|(wrote, _)| *wrote);
+        let written: Vec<_> = written.map(|(_, path)| path).collect();
+        let twice = written.len() > 1;
+        if let [one, other, ..] = written[..] {
             self.diagnostics.push(
                 Diagnostic::error(
-                    format!("`http.tls.local` and `http.tls.{files}` are both set"),
-                    source,
+                    format!("`{other}` and `{one}` are both set"),
+                    self.source(one),
                 )
-                .also_at(self.source("http.tls.local"))
-                .fix("remove `local` to serve the certificate, or the other for a local authority"),
+                .also_at(self.source(other))
+                .why("a certificate comes from one place")
+                .fix(format!("remove `{one}`, or `{other}`")),
             );
         }
         if let Some((path, what, why, fix)) = incomplete.filter(|_| !twice) {
@@ -446,6 +466,24 @@ impl Rules<'_> {
                 .fix("set `http.tls.clientcas` to the files of the authorities, or remove it"),
             );
         }
+    }
+
+    /// What is wrong with `http.tls.letsencrypt`, where nothing else gives a certificate.
+    fn acme(&mut self) -> Option<(&'static str, &'static str, &'static str, &'static str)> {
+        const ACME: &str = "http.tls.letsencrypt";
+        const HOSTS: &str = "http.tls.letsencrypt.hosts";
+        // What was reported as no host name is not reported as missing.
+        let reported = |found: &Diagnostic| found.what.contains(HOSTS);
+        if self.is_unclear(ACME) || self.diagnostics.iter().any(reported) {
+            return None;
+        }
+        let hosts = self.get(HOSTS).and_then(Json::as_array);
+        hosts.is_none_or(Vec::is_empty).then_some((
+            ACME,
+            "`http.tls.letsencrypt` is set but `http.tls.letsencrypt.hosts` is not",
+            "a certificate is for names, and whoever connects must not choose them",
+            "set `http.tls.letsencrypt.hosts` to the names of this registry",
+        ))
     }
 
     /// Metrics need a listener.
@@ -514,7 +552,7 @@ impl Rules<'_> {
     }
 
     fn has_settings(&self, path: &str) -> bool {
-        let is_empty = |key| matches!(self.get(key), Some(Json::Array(items)) if items.is_empty());
+        let is_empty = |key| self.get(key).is_some_and(asks_for_nothing);
         self.is_unclear(path)
             || self.checked.sources.iter().any(|(key, _)| {
                 key.strip_prefix(path)
@@ -588,4 +626,13 @@ fn file_names(directory: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Whether a value is what templates leave behind: lists and mappings with nothing in them.
+fn asks_for_nothing(value: &Json) -> bool {
+    match value {
+        Json::Array(items) => items.is_empty(),
+        Json::Object(keys) => keys.values().all(asks_for_nothing),
+        _ => false,
+    }
 }

@@ -1,7 +1,6 @@
 //! The single checks of the configuration.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 
 use super::storage::StorageProbe;
 use crate::config::HealthHttp;
+use crate::tls::outgoing;
 
 /// One thing to look at.
 #[derive(Debug)]
@@ -87,8 +87,9 @@ async fn ask(check: &HealthHttp) -> Result<(), String> {
     let status = if https {
         let name = ServerName::try_from(bare.to_owned()).map_err(|error| error.to_string())?;
         // Reads a file of some hundred certificates.
-        let trusted = tokio::task::spawn_blocking(client_config).await;
-        let trusted = trusted.map_err(|error| error.to_string())??;
+        let trusted = tokio::task::spawn_blocking(outgoing::trusting_system).await;
+        let trusted = trusted.map_err(|error| error.to_string())?;
+        let trusted = trusted.map_err(|error| error.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(trusted);
         let session = connector.connect(name, socket).await;
         head(
@@ -151,19 +152,6 @@ async fn head(
     };
     let answered = answered.map_err(|error| text(&error))?;
     Ok(answered.status().as_u16())
-}
-
-/// Trusts what the system trusts.
-fn client_config() -> Result<Arc<rustls::ClientConfig>, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 /// For checks that have no `timeout`.

@@ -12,7 +12,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Limits;
@@ -59,10 +58,11 @@ impl Shared {
         if first != TLS_HANDSHAKE {
             return answer_plain_http(socket).await;
         }
-        let handshake = TlsAcceptor::from(live.config()).accept(socket);
+        let handshake = live.accept(socket);
         let limit = self.limits.tls_handshake;
         match self.unless_told(activity, limit, handshake).await {
-            Some(Ok(stream)) => self.http(stream, peer, activity).await,
+            Some(Ok(Some(stream))) => self.http(stream, peer, activity).await,
+            Some(Ok(None)) => {}
             Some(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             None => tracing::debug!(%peer, "TLS handshake took too long"),
         }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{ResolvesServerCertUsingSni, WantsServerCert};
+use rustls::{ConfigBuilder, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
@@ -19,6 +20,8 @@ pub(super) struct Paths {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
     pub(super) authorities: Vec<PathBuf>,
+    /// Whether certificate and key may not be there yet.
+    pub(super) awaited: bool,
 }
 
 /// What does not change while the process runs.
@@ -32,6 +35,7 @@ pub(super) struct Settings {
 
 /// The contents of the files, not yet looked at.
 pub(super) struct Material {
+    absent: bool,
     certificate: Vec<u8>,
     key: Vec<u8>,
     authorities: Vec<Vec<u8>>,
@@ -54,15 +58,41 @@ impl Material {
                 TlsError::new(path, key, error, fix)
             })
         };
+        let authorities = || {
+            let files = paths.authorities.iter();
+            files
+                .map(|path| read(path, AUTHORITIES))
+                .collect::<Result<_, _>>()
+        };
+        if paths.awaited && !paths.certificate.exists() {
+            return Ok(Self {
+                absent: true,
+                certificate: Vec::new(),
+                key: Vec::new(),
+                authorities: authorities()?,
+            });
+        }
         Ok(Self {
+            absent: false,
             certificate: read(&paths.certificate, CERTIFICATE)?,
             key: read(&paths.key, KEY)?,
-            authorities: paths
-                .authorities
-                .iter()
-                .map(|path| read(path, AUTHORITIES))
-                .collect::<Result<_, _>>()?,
+            authorities: authorities()?,
         })
+    }
+
+    /// Whether there is no certificate, where there may be none.
+    pub(super) fn is_absent(&self) -> bool {
+        self.absent
+    }
+
+    /// The same without a certificate, where there may be none.
+    pub(super) fn without_certificate(self) -> Self {
+        Self {
+            absent: true,
+            certificate: Vec::new(),
+            key: Vec::new(),
+            authorities: self.authorities,
+        }
     }
 
     pub(super) fn digest(&self) -> Digested {
@@ -77,12 +107,18 @@ impl Material {
         hasher.finalize().into()
     }
 
-    /// Makes what connections are accepted with, and reads what the server's own certificate says.
+    /// Makes what connections are accepted with, and reads what the server's own certificate says. Without
+    /// one, every handshake is refused.
     pub(super) fn accept(
         &self,
         paths: &Paths,
         settings: &Settings,
-    ) -> Result<(Arc<rustls::ServerConfig>, Facts), TlsError> {
+    ) -> Result<(Arc<rustls::ServerConfig>, Option<Facts>), TlsError> {
+        let builder = self.builder(paths, settings)?;
+        if self.absent {
+            let nothing = Arc::new(ResolvesServerCertUsingSni::new());
+            return Ok((Arc::new(builder.with_cert_resolver(nothing)), None));
+        }
         let chain = certificates(&self.certificate, &paths.certificate, CERTIFICATE)?;
         let no_key = |problem: String| {
             let fix =
@@ -103,20 +139,6 @@ impl Material {
                     "make it anew, or fetch it again from who issued it",
                 )
             })?;
-        let mut provider = aws_lc_rs::default_provider();
-        provider.cipher_suites = suites::chosen(&settings.ciphersuites);
-        let versions = suites::versions(
-            &provider.cipher_suites,
-            settings.minimum == TlsVersion::Tls13,
-        );
-        let provider = Arc::new(provider);
-        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(versions)
-            .map_err(|error| wrong(error.to_string(), "change `http.tls.ciphersuites`"))?;
-        let builder = match self.clients(paths, settings, &provider)? {
-            Some(verifier) => builder.with_client_cert_verifier(verifier),
-            None => builder.with_no_client_auth(),
-        };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             let fix = match error {
                 rustls::Error::InconsistentKeys(_) => format!(
@@ -137,7 +159,32 @@ impl Material {
         if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Ok((Arc::new(config), facts))
+        Ok((Arc::new(config), Some(facts)))
+    }
+
+    /// What holds for every certificate.
+    fn builder(
+        &self,
+        paths: &Paths,
+        settings: &Settings,
+    ) -> Result<ConfigBuilder<rustls::ServerConfig, WantsServerCert>, TlsError> {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites = suites::chosen(&settings.ciphersuites);
+        let versions = suites::versions(
+            &provider.cipher_suites,
+            settings.minimum == TlsVersion::Tls13,
+        );
+        let provider = Arc::new(provider);
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(|error| {
+                let fix = "change `http.tls.ciphersuites`";
+                TlsError::new(&paths.certificate, CERTIFICATE, error, fix)
+            })?;
+        Ok(match self.clients(paths, settings, &provider)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        })
     }
 
     fn clients(

@@ -1,21 +1,23 @@
 //! TLS by rustls with aws-lc-rs. Nothing is installed process-wide.
 //!
 //! `material` reads files and makes what connections are accepted with; `reload` does so again when they
-//! change; `local` makes certificates where nobody brings any.
+//! change; `local` makes certificates where nobody brings any, and `acme` obtains them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
 use crate::config::{Tls, TlsSource};
 
+pub mod acme;
 mod clients;
 mod error;
 mod facts;
 mod fingerprint;
 pub mod local;
 mod material;
+pub(crate) mod outgoing;
 mod reload;
 mod seen;
 pub(crate) mod suites;
@@ -28,9 +30,11 @@ pub use error::TlsError;
 pub use facts::{Facts, SubjectName};
 pub(crate) use facts::{day, pem};
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub(crate) use local::names::problem as host_name_problem;
 pub(crate) use material::certificates;
+use reload::Keeper;
 pub use reload::{INTERVAL, LiveTls, Reload, Reloader};
-pub(crate) use seen::Seen;
+pub(crate) use seen::{Identity, Seen, identity};
 
 /// TLS as the configuration asks for it.
 #[derive(Debug)]
@@ -44,12 +48,14 @@ pub struct Opened {
     pub certificate: PathBuf,
     /// The certificate of the local authority in PEM, if there is one.
     pub authority: Option<local::Authority>,
+    /// What obtains the certificate, if it comes by ACME; to be run.
+    pub renewer: Option<acme::Renewer>,
 }
 
 /// Reads certificate and key, or makes them.
 ///
-/// `hosts` are the names that clients are known to use; `directory` is where a local authority is kept
-/// unless the configuration says.
+/// `hosts` are the names that clients are known to use; `directory` is where our own is kept unless the
+/// configuration says.
 ///
 /// # Errors
 /// If a file cannot be read, holds something else, or certificate and key do not belong together.
@@ -57,24 +63,37 @@ pub fn open(
     tls: &Tls,
     http2: bool,
     mut hosts: Vec<String>,
-    directory: PathBuf,
+    directory: &Path,
 ) -> anyhow::Result<Opened> {
     let now = OffsetDateTime::now_utc();
-    let (certificate, key, local) = match &tls.source {
-        TlsSource::Files { certificate, key } => (certificate.clone(), key.clone(), None),
+    let (mut authority, mut renewer) = (None, None);
+    let (certificate, key, keeper) = match &tls.source {
+        TlsSource::Files { certificate, key } => (certificate.clone(), key.clone(), Keeper::Others),
         TlsSource::Local { local } => {
-            let directory = local.directory.clone().unwrap_or(directory);
+            let own = || directory.join("registryd-tls");
+            let directory = local.directory.clone().unwrap_or_else(own);
             hosts.extend(local.hosts.iter().cloned());
             let ca = local::LocalCa::open(&directory, &hosts, now)?;
             // What its certificate covers is its own affair: `svc` stands for more than itself.
             hosts.clear();
-            (ca.certificate_path(), ca.key_path(), Some(ca))
+            authority = Some(ca.authority().clone());
+            (ca.certificate_path(), ca.key_path(), Keeper::Local(ca))
+        }
+        TlsSource::Acme { letsencrypt } => {
+            let own = || directory.join("registryd-acme");
+            let directory = letsencrypt.cachefile.clone().unwrap_or_else(own);
+            let obtains = acme::Renewer::open(letsencrypt, &directory)?;
+            let path = obtains.certificate_path().to_owned();
+            let keeper = Keeper::Acme(obtains.challenges());
+            renewer = Some(obtains);
+            (path.clone(), path, keeper)
         }
     };
     let paths = material::Paths {
         certificate: certificate.clone(),
         key,
         authorities: tls.clientcas.clone(),
+        awaited: renewer.is_some(),
     };
     let settings = material::Settings {
         minimum: tls.minimumtls,
@@ -82,12 +101,12 @@ pub fn open(
         clientauth: tls.clientauth,
         http2,
     };
-    let authority = local.as_ref().map(local::LocalCa::authority).cloned();
-    let (live, reloader) = Reloader::open(paths, settings, local, hosts, now)?;
+    let (live, reloader) = Reloader::open(paths, settings, keeper, hosts, now)?;
     Ok(Opened {
         live,
         reloader,
         certificate,
         authority,
+        renewer,
     })
 }

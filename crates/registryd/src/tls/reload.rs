@@ -9,21 +9,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::server::Acceptor;
 use time::OffsetDateTime;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use super::acme::Challenges;
 use super::local::LocalCa;
 use super::material::{Digested, Material, Paths, Settings};
-use super::warnings::{self, about};
+use super::warnings::{self, Warning, about};
 use super::{Facts, TlsError};
 
 /// What new connections are accepted with. Those that are open keep what they began with.
 pub struct LiveTls {
     current: ArcSwap<Served>,
+    challenges: Option<Arc<Challenges>>,
 }
 
 struct Served {
     config: Arc<rustls::ServerConfig>,
-    facts: Facts,
+    /// `None` where the first certificate is still being waited for.
+    facts: Option<Facts>,
 }
 
 impl LiveTls {
@@ -32,9 +39,28 @@ impl LiveTls {
         Arc::clone(&self.current.load().config)
     }
 
-    /// What the certificate says that is served now.
-    pub fn facts(&self) -> Facts {
+    /// What the certificate says that is served now; `None` before the first.
+    pub fn facts(&self) -> Option<Facts> {
         self.current.load().facts.clone()
+    }
+
+    /// Shakes hands. `None` if it was an authority that only looked who is here.
+    pub(crate) async fn accept<S>(&self, socket: S) -> std::io::Result<Option<TlsStream<S>>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(challenges) = &self.challenges else {
+            let stream = TlsAcceptor::from(self.config()).accept(socket).await?;
+            return Ok(Some(stream));
+        };
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        let Some(answer) = challenges.answer(&begun.client_hello()) else {
+            return begun.into_stream(self.config()).await.map(Some);
+        };
+        let mut stream = begun.into_stream(answer).await?;
+        tracing::debug!("the ACME authority looked whether this registry has the host");
+        stream.shutdown().await?;
+        Ok(None)
     }
 }
 
@@ -52,12 +78,23 @@ pub struct Reloader {
     live: Arc<LiveTls>,
     paths: Paths,
     settings: Settings,
-    local: Option<LocalCa>,
+    keeper: Keeper,
     hosts: Vec<String>,
     served: Digested,
     refused: Option<Refused>,
     /// What was last warned of, and when: so that an expiry is not forgotten, nor repeated all day.
     warned: OffsetDateTime,
+}
+
+/// Who sees to the files.
+#[derive(Debug)]
+pub(super) enum Keeper {
+    /// Whoever put them there.
+    Others,
+    /// A local authority.
+    Local(LocalCa),
+    /// Whoever obtains certificates by ACME; there may be none yet.
+    Acme(Arc<Challenges>),
 }
 
 /// Contents that could not be used.
@@ -88,20 +125,35 @@ impl Reloader {
     pub(super) fn open(
         paths: Paths,
         settings: Settings,
-        local: Option<LocalCa>,
+        keeper: Keeper,
         hosts: Vec<String>,
         now: OffsetDateTime,
     ) -> Result<(Arc<LiveTls>, Self), TlsError> {
-        let material = Material::read(&paths)?;
-        let (config, facts) = material.accept(&paths, &settings)?;
+        let mut material = Material::read(&paths)?;
+        let challenges = match &keeper {
+            Keeper::Acme(challenges) => Some(Arc::clone(challenges)),
+            Keeper::Others | Keeper::Local(_) => None,
+        };
+        let (config, facts) = match material.accept(&paths, &settings) {
+            Ok(accepted) => accepted,
+            Err(error) if challenges.is_some() => {
+                // What is wrong with other files is still wrong then.
+                material = material.without_certificate();
+                let accepted = material.accept(&paths, &settings)?;
+                tracing::warn!("{error} (another is obtained)");
+                accepted
+            }
+            Err(error) => return Err(error),
+        };
         let live = Arc::new(LiveTls {
             current: ArcSwap::from_pointee(Served { config, facts }),
+            challenges,
         });
         let mut reloader = Self {
             live: Arc::clone(&live),
             paths,
             settings,
-            local,
+            keeper,
             hosts,
             served: material.digest(),
             refused: None,
@@ -113,7 +165,7 @@ impl Reloader {
 
     /// Looks at the files once. Reads them, so not for the thread that polls requests.
     pub fn check(&mut self, now: OffsetDateTime) -> Reload {
-        if let Some(local) = &mut self.local
+        if let Keeper::Local(local) = &mut self.keeper
             && let Err(error) = local.renew(now)
         {
             tracing::warn!("the certificate could not be renewed: {error:#}");
@@ -122,7 +174,8 @@ impl Reloader {
             self.warn(now);
         }
         let (contents, read) = match Material::read(&self.paths) {
-            Ok(material) if material.digest() == self.served => {
+            // A certificate that is gone is no reason to serve none.
+            Ok(material) if material.digest() == self.served || material.is_absent() => {
                 self.refused = None;
                 return Reload::Unchanged;
             }
@@ -134,11 +187,14 @@ impl Reloader {
         };
         match read {
             Ok((config, facts)) => {
+                let expires = facts
+                    .as_ref()
+                    .map(|facts| super::facts::day(facts.not_after));
+                self.live.current.store(Arc::new(Served { config, facts }));
                 tracing::info!(
-                    expires = super::facts::day(facts.not_after),
+                    expires,
                     "the certificate was replaced: new connections get it"
                 );
-                self.live.current.store(Arc::new(Served { config, facts }));
                 self.served = contents.unwrap_or_default();
                 self.refused = None;
                 self.warn(now);
@@ -174,9 +230,23 @@ impl Reloader {
 
     fn warn(&mut self, now: OffsetDateTime) {
         self.warned = now;
-        let facts = self.live.facts();
+        let Some(facts) = self.live.facts() else {
+            return;
+        };
         let key = warnings::about_key(&self.paths.key);
-        for warning in about(&facts, &self.hosts, now).into_iter().chain(key) {
+        let mut found = about(&facts, &self.hosts, now);
+        let mut authority = None;
+        match &self.keeper {
+            // Renewed in time; if not, whoever tries says so.
+            Keeper::Acme(_) => {
+                found.retain(|one| {
+                    !matches!(one, Warning::ExpiresSoon { .. } | Warning::Expired(_))
+                });
+            }
+            Keeper::Local(local) => authority = local.warning(now),
+            Keeper::Others => {}
+        }
+        for warning in found.into_iter().chain(key).chain(authority) {
             tracing::warn!("{}: {warning}", self.paths.certificate.display());
         }
     }

@@ -36,6 +36,13 @@ pub enum Warning {
     },
     /// Its time has not begun, or the clock is wrong.
     NotYetValid(OffsetDateTime),
+    /// The time of a local authority passes soon, or has passed.
+    AuthorityEnds {
+        /// Where it is kept.
+        directory: PathBuf,
+        /// Its last day.
+        on: OffsetDateTime,
+    },
     /// Others on this machine can read the private key.
     ReadableByOthers {
         /// The file of the key.
@@ -118,6 +125,14 @@ impl fmt::Display for Warning {
                 "the certificate is valid only from {} on: every client rejects it now; fix: check the clock of this \
                  machine and of the one that made it",
                 day(*from)
+            ),
+            Self::AuthorityEnds { directory, on } => write!(
+                f,
+                "the local authority ends on {}, and with it the trust of every client; fix: when it suits the \
+                 clients, move {} away and restart: a new authority is made, for which `registryd trust` has to be \
+                 run on each of them again",
+                day(*on),
+                directory.display()
             ),
             Self::ReadableByOthers { path, mode } => write!(
                 f,

@@ -102,12 +102,22 @@ fn read_only_says_so_and_why() {
         "version: 0.1\nstorage: {inmemory: {}, maintenance: {readonly: {enabled: true}}}\n\
          http: {addr: '127.0.0.1:0'}\n",
     );
-    for request in [
-        "POST /v2/a/blobs/uploads/ HTTP/1.1",
-        "PUT /v2/a/manifests/b HTTP/1.1",
+    let reads = "GET, HEAD, OPTIONS";
+    for (request, allowed) in [
+        ("POST /v2/a/blobs/uploads/ HTTP/1.1", "OPTIONS"),
+        ("PUT /v2/a/manifests/b HTTP/1.1", reads),
+        ("DELETE /v2/a/manifests/b HTTP/1.1", reads),
+        (
+            "PATCH /v2/a/blobs/uploads/00000000-0000-4000-8000-000000000000 HTTP/1.1",
+            reads,
+        ),
     ] {
         let answer = server.send(request, image("").as_bytes());
-        assert_eq!(answer.status, 405, "{answer:?}");
+        assert_eq!(answer.status, 405, "{request}: {answer:?}");
+        assert!(
+            answer.headers("allow") == [allowed],
+            "{request}: {answer:?}"
+        );
         assert!(
             answer.body.contains("storage.maintenance.readonly.enabled"),
             "{answer:?}"

@@ -9,6 +9,8 @@
     reason = "helpers of tests say what they expect, as tests do"
 )]
 
+#[cfg(feature = "pebble")]
+mod acme;
 mod listings;
 mod log;
 mod metrics;

@@ -112,6 +112,13 @@ impl Running {
         self.child.wait().unwrap()
     }
 
+    /// SIGHUP
+    #[cfg(feature = "pebble")]
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// Pushes an image of one small blob.
     pub(crate) fn push(&self, repository: &str, tag: &str) {
         let blob = self.send(

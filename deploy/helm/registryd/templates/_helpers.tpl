@@ -52,6 +52,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- else -}}
 {{- $_ := set $storage "filesystem" (dict "rootdirectory" "/var/lib/registry") -}}
 {{- end -}}
+{{- with .Values.garbageCollect -}}
+{{- if .enabled -}}
+{{- $_ := set $storage "gc" (dict "enabled" true "untagged" .deleteUntagged "interval" .interval "grace" .grace) -}}
+{{- end -}}
+{{- end -}}
 {{- $http := dict -}}
 {{- if .Values.tlsSecretName -}}
 {{- $_ := set $http "tls" (dict "certificate" "/etc/ssl/docker/tls.crt" "key" "/etc/ssl/docker/tls.key") -}}

@@ -1,5 +1,6 @@
 //! Tests of the engine over stores that interleave, fail and forget.
 
+mod adopt;
 mod faults;
 mod formats;
 mod harness;

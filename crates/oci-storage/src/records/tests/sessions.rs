@@ -14,7 +14,7 @@ use super::harness::{
     scope,
 };
 use crate::records::store::RecordStore;
-use crate::records::{PoolSpawn, Records, UploadLocks};
+use crate::records::{ExtentStore, PoolSpawn, Records, UploadLocks};
 
 async fn begin(store: &Records) -> UploadId {
     let begun = store
@@ -52,6 +52,31 @@ fn resuming_reads_at_most_what_is_too_little_for_a_part() {
         upload.commit(&digest, &repository("r")).await.unwrap();
         let read = world.control.read.load(Ordering::SeqCst) - before;
         assert_eq!(read, 0, "finishing reads and copies nothing");
+        assert!(read_blob(&store, &digest).await.unwrap() == bytes);
+    });
+}
+
+#[test]
+fn pieces_longer_than_a_part_are_neither_read_nor_written_again() {
+    let world = World::new(50_000);
+    let bytes = content(3, 700_000);
+    block_on(async {
+        let store = world.process(Arc::new(PoolSpawn::default()));
+        let id = begin(&store).await;
+        for piece in bytes.chunks(70_000) {
+            let mut upload = store.open_upload(&scope(), &id).await.unwrap();
+            append(&mut upload, piece).await.unwrap();
+            upload.checkpoint().await.unwrap();
+        }
+        let upload = store.open_upload(&scope(), &id).await.unwrap();
+        let digest = Digest::sha256(&bytes);
+        upload.commit(&digest, &repository("r")).await.unwrap();
+        assert_eq!(world.control.read.load(Ordering::SeqCst), 0);
+        // The first piece, then parts as long as one, four to an extent.
+        let kept = world.extents.list("", None, 100).await.unwrap();
+        let sizes: Vec<u64> = kept.iter().map(|extent| extent.size).collect();
+        assert_eq!(sizes.len(), 4, "{sizes:?}");
+        assert_eq!(sizes.iter().sum::<u64>(), 700_000);
         assert!(read_blob(&store, &digest).await.unwrap() == bytes);
     });
 }

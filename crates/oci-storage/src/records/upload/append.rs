@@ -92,17 +92,20 @@ impl Upload {
         Ok(())
     }
 
-    /// Gets memory for the next chunk. If there is none at once, what is held is stored and given back
-    /// before waiting, so that everybody who waits holds nothing.
+    /// Gets memory for the next chunk. If there is none at once, the parts that are being written give
+    /// theirs back, and if that is not enough, what is held is stored as it is before waiting: everybody
+    /// who waits holds nothing.
     async fn make_room(&mut self, room: usize) -> Result<(), StoreError> {
         let chunk = self.buffer.next_chunk().min(room);
-        let at_once = self.engine.budget.try_take(chunk);
-        let permit = if let Some(permit) = at_once {
-            permit
-        } else {
-            self.drain(0).await?;
-            self.spill().await?;
-            self.engine.budget.take(chunk.min(CHUNK)).await?
+        let permit = loop {
+            if let Some(permit) = self.engine.budget.try_take(chunk) {
+                break permit;
+            }
+            if self.in_flight.is_empty() {
+                self.spill().await?;
+                break self.engine.budget.take(chunk.min(CHUNK)).await?;
+            }
+            self.drain(self.in_flight.len() - 1).await?;
         };
         self.buffer.grow(chunk, permit);
         Ok(())

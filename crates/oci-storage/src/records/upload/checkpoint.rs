@@ -16,6 +16,13 @@ impl Upload {
     /// Writes down all that was received.
     pub(super) async fn save(&mut self) -> Result<(), StoreError> {
         self.drain(0).await?;
+        let is_long = self.appended >= self.part_size as u64 && self.tails.is_empty();
+        if is_long && self.buffer.len() > INLINE {
+            // Nothing is written twice then, and most uploads end here and are one extent. What may
+            // follow begins another.
+            self.take_over().await?;
+            self.last_part().await?;
+        }
         if self.buffer.len() > INLINE {
             // Tails of about one size are merged, so that many small appends leave few of them and
             // each byte is written again only a few times.

@@ -83,7 +83,7 @@ impl Upload {
     }
 
     /// Makes the buffer the last part of the unfinished extent, and finishes it.
-    async fn last_part(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn last_part(&mut self) -> Result<(), StoreError> {
         let most = self.engine.extents.part_limits().max_parts;
         let Some(mut parts) = self.parts.clone().filter(|parts| parts.parts.len() < most) else {
             return Ok(());

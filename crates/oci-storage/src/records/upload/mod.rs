@@ -58,6 +58,8 @@ pub(super) struct Upload {
     named: Option<Digest>,
     /// If extents are stored under that digest: its fence before the first was.
     keyed: Option<(Digest, Fence)>,
+    /// How many bytes the last append brought.
+    appended: u64,
     /// Whether `parts` may have another writer.
     borrowed: bool,
     /// Whether parts were written that the record does not have.
@@ -118,7 +120,7 @@ impl Upload {
             .map_err(|error| StoreError::unavailable("restoring an upload", error))?;
         let part_size = match &record.parts {
             Some(parts) => usize::try_from(parts.part_size).unwrap_or(usize::MAX),
-            None => engine.part_size(None),
+            None => engine.part_size_after(record.extents.last()),
         };
         let mut buffer = Buffer::default();
         if !tail.is_empty() {
@@ -179,6 +181,7 @@ impl Upload {
             stored: None,
             named: None,
             keyed: None,
+            appended: 0,
             borrowed: false,
             dirty: false,
             unrecorded: Vec::new(),
@@ -231,7 +234,9 @@ impl BlobUpload for Upload {
         content: ContentStream<'_>,
         mode: AppendMode,
     ) -> Result<u64, StoreError> {
+        let before = self.offset();
         let taken = self.take_in(content, mode).await;
+        self.appended = self.offset().saturating_sub(before);
         self.unless_cancelled(taken).await?;
         Ok(self.offset())
     }
@@ -311,17 +316,66 @@ impl Engine {
         let wanted = self
             .options
             .part_size
-            .max(needed.min(LARGEST_PART))
+            .max(needed.min(self.options.buffer_bytes / PARTS_IN_MEMORY))
             .max(limits.min_size)
             .min(limits.max_size)
             .max(1);
         usize::try_from(wanted).unwrap_or(usize::MAX)
     }
+
+    /// The size of the parts that follow `last`. An append of more than a part leaves an extent of its
+    /// length, and clients send chunks of one length: parts that it is a multiple of leave no rest at the
+    /// end of each, which would have to wait for the next in an object of its own.
+    fn part_size_after(&self, last: Option<&Extent>) -> usize {
+        let usual = self.part_size(None);
+        let least = usize::try_from(self.extents.part_limits().min_size).unwrap_or(usize::MAX);
+        let chunk = last.and_then(|extent| usize::try_from(extent.length).ok());
+        chunk
+            .and_then(|chunk| part_of(chunk, usual, least))
+            .unwrap_or(usual)
+    }
+}
+
+/// The size of parts that `chunk` is a multiple of: the `usual` one, or one between `least` and half as
+/// much again as usual.
+fn part_of(chunk: usize, usual: usize, least: usize) -> Option<usize> {
+    if chunk.is_multiple_of(usual) {
+        return Some(usual);
+    }
+    let most = usual.saturating_add(usual / 2);
+    let mut pieces = chunk.div_ceil(most)..=chunk / least.max(1);
+    let pieces = pieces.find(|pieces| chunk.is_multiple_of(*pieces))?;
+    Some(chunk / pieces)
 }
 
 fn unreadable() -> StoreError {
     StoreError::unavailable("reading an upload", "its record is not as it should be")
 }
 
-/// Larger parts would take too much memory.
-const LARGEST_PART: u64 = 64 << 20;
+/// An upload holds a part that is being filled and two that are being written. Larger parts than let it
+/// do so would be stored in pieces.
+const PARTS_IN_MEMORY: u64 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::part_of;
+
+    #[test]
+    fn parts_fit_into_the_chunks_of_clients() {
+        const MIB: usize = 1 << 20;
+        let part = |chunk| part_of(chunk, 8 * MIB, 5 * MIB);
+        for (chunk, expected) in [
+            (10 * MIB, Some(10 * MIB)),
+            (20 * MIB, Some(10 * MIB)),
+            (25_000_000, Some(12_500_000)),
+            (50 * MIB, Some(10 * MIB)),
+            (1 << 30, Some(8 * MIB)),
+            (64 * MIB, Some(8 * MIB)),
+            (4 * MIB, None),
+            // A prime.
+            (15_485_863, None),
+        ] {
+            assert_eq!(part(chunk), expected, "{chunk}");
+        }
+    }
+}

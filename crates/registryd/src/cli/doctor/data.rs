@@ -1,6 +1,7 @@
 //! The place where a registry keeps its images.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         }
     };
     let root = &filesystem.rootdirectory;
-    let mut found = vec![writable(root)];
+    let mut found = vec![writable(root, sync)];
     found.extend(space(existing(root)));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     found.push(lasting(root, &mounts));
@@ -36,8 +37,8 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
 }
 
 /// Writes a file, syncs it, and removes it.
-fn writable(root: &Path) -> Finding {
-    let attempt = || -> std::io::Result<()> {
+fn writable(root: &Path, sync: impl Fn(&File) -> io::Result<()>) -> Finding {
+    let attempt = || -> io::Result<()> {
         std::fs::create_dir_all(root)?;
         let path = root.join(format!(".registryd-doctor-{}", std::process::id()));
         let mut file = std::fs::OpenOptions::new()
@@ -69,16 +70,31 @@ fn writable(root: &Path) -> Finding {
             )
         })
         .unwrap_or_default();
+    let fix = match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "mount the volume writable: without `:ro` in docker, without `readOnly: true` in Kubernetes"
+                .to_owned()
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room, or enlarge the volume".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "chown -R {uid} {}, or in Kubernetes `securityContext.fsGroup: {uid}`",
+            root.display()
+        ),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => format!(
+            "name a directory in `storage.filesystem.rootdirectory`; {} is a file",
+            place.display()
+        ),
+        _ => "look at the kernel's log (dmesg), or at the server of a network file system: what cannot be synced is lost with the power".to_owned(),
+    };
     Finding::error(
         "write",
         format!(
             "cannot write to {} as user {uid}: {error}{owner}",
             root.display()
         ),
-        format!(
-            "chown -R {uid} {}, or in Kubernetes `securityContext.fsGroup: {uid}`",
-            root.display()
-        ),
+        fix,
     )
 }
 
@@ -86,7 +102,7 @@ fn writable(root: &Path) -> Finding {
     clippy::disallowed_methods,
     reason = "whether a sync works is the question; nothing relies on this file"
 )]
-fn sync(file: &std::fs::File) -> std::io::Result<()> {
+fn sync(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
@@ -217,15 +233,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let finding = writable(&file.join("root"));
+        let finding = writable(&file.join("root"), sync);
         assert_eq!(finding.severity, Severity::Error);
         assert!(
             finding.what.contains("as user ") && finding.what.contains("belongs to"),
             "{}",
             finding.what
         );
-        assert!(finding.fix.unwrap().contains("fsGroup"));
-        assert_eq!(writable(&folder.path().join("new")).severity, Severity::Ok);
+        assert!(finding.fix.unwrap().ends_with("file is a file"));
+        let new = writable(&folder.path().join("new"), sync);
+        assert_eq!(new.severity, Severity::Ok);
+    }
+
+    /// Root may write everywhere, and disks that fail are rare: what a sync would say is said for it.
+    #[test]
+    fn each_way_of_failing_has_a_fix_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        for (error, fix) in [
+            (rustix::io::Errno::IO, "dmesg"),
+            (rustix::io::Errno::ACCESS, "fsGroup"),
+            (rustix::io::Errno::ROFS, "writable"),
+            (rustix::io::Errno::NOSPC, "make room"),
+        ] {
+            let finding = writable(folder.path(), |_| Err(error.into()));
+            assert_eq!(finding.severity, Severity::Error);
+            assert!(finding.fix.unwrap().contains(fix), "{error}");
+        }
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 0, "the file is removed");
     }
 
     #[test]

@@ -4,14 +4,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
+use http::HeaderValue;
+use oci_auth::htpasswd::UserName;
+use oci_core::RepositoryName;
 use serde::Serialize;
 
-use super::client::Target;
-use super::entrypoint;
+use self::reach::Look;
+use super::client::{ClientCertificate, Target};
+use super::{entrypoint, password};
 use crate::config::Loader;
 
+mod clients;
 mod data;
+mod push;
 mod reach;
 mod trust;
 
@@ -23,6 +31,20 @@ pub(super) struct Doctor {
     /// Trust the authorities of this PEM file too.
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
+    #[command(flatten)]
+    certificate: ClientCertificate,
+    /// Somebody who may push; the password is asked for, or read from the standard input.
+    #[arg(long, value_name = "NAME")]
+    user: Option<UserName>,
+    /// The repository in which uploads are begun and cancelled; nothing stays in it.
+    #[arg(long, value_name = "NAME", default_value = "registryd-doctor")]
+    repository: RepositoryName,
+    /// Begin no uploads: neither their Locations nor limits of bodies are looked at.
+    #[arg(long)]
+    no_push: bool,
+    /// The directory that stands for `/` where the settings of this machine's clients are read, for images.
+    #[arg(long, default_value = "/", value_name = "DIR")]
+    root: PathBuf,
     /// Print the findings as JSON.
     #[arg(long)]
     json: bool,
@@ -82,7 +104,15 @@ pub(super) fn run(doctor: &Doctor) -> anyhow::Result<ExitCode> {
                 .enable_all()
                 .build()
                 .context("cannot start the async runtime")?;
-            runtime.block_on(reach::examine(&target, doctor.cacert.as_deref()))?
+            let look = Look {
+                target: &target,
+                cacert: doctor.cacert.as_deref(),
+                root: &doctor.root,
+                identity: doctor.certificate.load()?,
+                login: doctor.user.as_ref().map(login).transpose()?,
+                repository: (!doctor.no_push).then_some(&doctor.repository),
+            };
+            runtime.block_on(reach::examine(&look))?
         }
         path => {
             let mut loader = Loader::from_process();
@@ -103,6 +133,17 @@ pub(super) fn run(doctor: &Doctor) -> anyhow::Result<ExitCode> {
         Some(Severity::Warning) => ExitCode::from(1),
         Some(Severity::Error) => ExitCode::from(2),
     })
+}
+
+/// `Authorization` for a user, whose password is asked for.
+fn login(user: &UserName) -> anyhow::Result<HeaderValue> {
+    let password = password::ask(&format!("Password of {user}: ")).context("no password")?;
+    let mut login = HeaderValue::try_from(format!(
+        "Basic {}",
+        BASE64.encode(format!("{user}:{password}"))
+    ))?;
+    login.set_sensitive(true);
+    Ok(login)
 }
 
 fn print(findings: &[Finding], json: bool) -> anyhow::Result<()> {

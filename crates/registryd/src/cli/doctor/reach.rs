@@ -1,32 +1,119 @@
 //! A registry as a client sees it, one step after the other until one fails.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{DATE, WWW_AUTHENTICATE};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::header::{DATE, SERVER, VIA, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use oci_core::RepositoryName;
 use tokio::net::{TcpStream, lookup_host};
 
-use super::Finding;
-use super::trust;
-use crate::cli::client::{Connection, Place, Target};
-use crate::tls::Seen;
+use super::push::{self, Door};
+use super::{Finding, Severity, clients, trust};
+use crate::cli::client::{Connection, Place, Target, wants_a_certificate};
+use crate::tls::{Identity, Seen};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Differences of clocks up to this long harm nobody.
 const CLOCKS: Duration = Duration::from_secs(60);
 
-pub(super) async fn examine(
-    target: &Target,
-    cacert: Option<&Path>,
-) -> anyhow::Result<Vec<Finding>> {
+/// How a registry is to be looked at.
+pub(super) struct Look<'a> {
+    pub(super) target: &'a Target,
+    /// Authorities to trust beside this machine's.
+    pub(super) cacert: Option<&'a Path>,
+    /// What stands for `/` where the settings of this machine's clients are read.
+    pub(super) root: &'a Path,
+    /// For registries that ask clients for a certificate.
+    pub(super) identity: Option<Identity>,
+    /// The `Authorization` of somebody who may push.
+    pub(super) login: Option<HeaderValue>,
+    /// Where uploads are begun and cancelled, if they may be.
+    pub(super) repository: Option<&'a RepositoryName>,
+}
+
+pub(super) async fn examine(look: &Look<'_>) -> anyhow::Result<Vec<Finding>> {
+    let target = look.target;
     let mut found = Vec::new();
     let Place::Tcp(host, port) = &target.place else {
         return Ok(found);
     };
-    let addresses: Vec<_> = match lookup_host((host.as_str(), *port)).await {
+    let addresses = match connect(host, *port, &mut found).await {
+        Some(addresses) => addresses,
+        None => return Ok(found),
+    };
+    let seen = Seen::default();
+    let answer = match ask(look, &seen).await {
+        Ok(answer) if target.tls || answer.status() != StatusCode::BAD_REQUEST => Some(answer),
+        Err(error) if target.tls && wants_a_certificate(&seen, &error) => {
+            found.push(certificate_wanted(look));
+            None
+        }
+        _ => {
+            found.push(mismatch(look).await);
+            return Ok(found);
+        }
+    };
+    let mut vouched = true;
+    if target.tls {
+        let of_certificate = trust::examine(&seen, look, host, *port)?;
+        vouched = of_certificate
+            .iter()
+            .all(|one| one.severity != Severity::Error);
+        found.extend(of_certificate);
+    } else {
+        found.push(Finding::warning(
+            "tls",
+            "passwords and images go over the network in plain text",
+            "set `http.tls.certificate` and `http.tls.key`; docker and containerd refuse plain HTTP unless they are told otherwise",
+        ));
+    }
+    let client = clients::Asked {
+        tls: target.tls,
+        host,
+        port: *port,
+        addresses: &addresses,
+        chain: &seen.chain(),
+    };
+    found.extend(clients::examine(&client, look.root));
+    let Some(answer) = answer else {
+        return Ok(found);
+    };
+    found.push(api(&answer));
+    found.extend(clock(answer.headers(), SystemTime::now()));
+    if let Some(repository) = look.repository {
+        let door = Door {
+            target,
+            tls: match seen.chain().into_iter().next() {
+                Some(leaf) => seen.only(leaf, look.identity.clone())?,
+                None => seen.recording(look.identity.clone())?,
+            },
+            login: look.login.as_ref().filter(|_| vouched),
+            repository,
+            proxied: [SERVER, VIA]
+                .iter()
+                .any(|name| answer.headers().contains_key(name)),
+        };
+        if look.login.is_some() && !vouched {
+            found.push(Finding::warning(
+                "push",
+                "the password was not sent: the certificate is not what it should be",
+                "see to the findings about the certificate first, or name its authority with --cacert FILE",
+            ));
+        } else {
+            found.extend(push::examine(&door).await);
+        }
+    }
+    Ok(found)
+}
+
+/// The addresses of a host on which something listens; what was found on the way is added.
+async fn connect(host: &str, port: u16, found: &mut Vec<Finding>) -> Option<Vec<SocketAddr>> {
+    let addresses: Vec<_> = match lookup_host((host, port)).await {
         Ok(addresses) => addresses.collect(),
         Err(error) => {
             found.push(Finding::error(
@@ -36,7 +123,7 @@ pub(super) async fn examine(
                     "add it to your DNS, or a line `ADDRESS {host}` to /etc/hosts of each client"
                 ),
             ));
-            return Ok(found);
+            return None;
         }
     };
     let shown: Vec<_> = addresses
@@ -47,72 +134,69 @@ pub(super) async fn examine(
         "dns",
         format!("{host} is {}", shown.join(", ")),
     ));
-
-    match tokio::time::timeout(LIMIT, TcpStream::connect(addresses.as_slice())).await {
-        Ok(Ok(_)) => found.push(Finding::ok("tcp", format!("port {port} is open"))),
-        outcome => {
-            let why = outcome.map_or_else(
-                |_| "no answer".to_owned(),
-                |result| result.err().map(|e| e.to_string()).unwrap_or_default(),
-            );
-            found.push(Finding::error(
-                "tcp",
-                format!("cannot connect to port {port}: {why}"),
-                "start the registry, publish its port, or open it in the firewall",
-            ));
-            return Ok(found);
+    let why = match tokio::time::timeout(LIMIT, TcpStream::connect(addresses.as_slice())).await {
+        Ok(Ok(_)) => {
+            found.push(Finding::ok("tcp", format!("port {port} is open")));
+            return Some(addresses);
         }
-    }
-
-    let seen = Seen::default();
-    let answer = ask(target, &seen).await;
-    let Some(answer) = answer else {
-        found.push(mismatch(target).await);
-        return Ok(found);
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer".to_owned(),
     };
-    if !target.tls && answer.status() == StatusCode::BAD_REQUEST {
-        found.push(mismatch(target).await);
-        return Ok(found);
+    found.push(Finding::error(
+        "tcp",
+        format!("cannot connect to port {port}: {why}"),
+        "start the registry, publish its port, or open it in the firewall",
+    ));
+    None
+}
+
+/// With `clientauth`, a registry speaks with nobody who has no certificate.
+fn certificate_wanted(look: &Look<'_>) -> Finding {
+    if look.identity.is_some() {
+        return Finding::error(
+            "client-certificate",
+            "the registry does not take the certificate of `--cert`",
+            "show one that an authority of `http.tls.clientcas` has signed for clients, and that is valid now",
+        );
     }
-    if target.tls {
-        found.extend(trust::examine(&seen, target, host, *port, cacert)?);
-    } else {
-        found.push(Finding::warning(
-            "tls",
-            "passwords and images go over the network in plain text",
-            "set `http.tls.certificate` and `http.tls.key`; docker and containerd refuse plain HTTP unless they are told otherwise",
-        ));
-    }
-    found.push(api(&answer));
-    found.extend(clock(answer.headers(), SystemTime::now()));
-    Ok(found)
+    Finding::warning(
+        "client-certificate",
+        "the registry asks clients for a certificate, so nothing behind it was looked at",
+        "give one that its `http.tls.clientcas` vouch for: --cert FILE --key FILE; docker takes it from client.cert and client.key in /etc/docker/certs.d/HOST:PORT",
+    )
 }
 
 /// `GET /v2/`, whatever certificate is shown.
-async fn ask(target: &Target, seen: &Seen) -> Option<Response<Bytes>> {
+async fn ask(look: &Look<'_>, seen: &Seen) -> io::Result<Response<Bytes>> {
     let exchange = async {
-        let config = seen.recording().map_err(std::io::Error::other)?;
-        let mut connection = Connection::open(target, config).await?;
-        connection
-            .send(
-                Method::GET,
-                &format!("{}/v2/", target.prefix),
-                HeaderMap::new(),
-            )
-            .await
+        let config = seen
+            .recording(look.identity.clone())
+            .map_err(io::Error::other)?;
+        let mut connection = Connection::open(look.target, config).await?;
+        let path = format!("{}/v2/", look.target.prefix);
+        connection.send(Method::GET, &path, HeaderMap::new()).await
     };
-    tokio::time::timeout(LIMIT, exchange).await.ok()?.ok()
+    tokio::time::timeout(LIMIT, exchange).await?
 }
 
 /// Something listens that does not answer: whether it would in the other scheme.
-async fn mismatch(target: &Target) -> Finding {
+async fn mismatch(look: &Look<'_>) -> Finding {
+    let target = look.target;
     let other = Target {
         tls: !target.tls,
         ..target.clone()
     };
-    let answers = ask(&other, &Seen::default())
-        .await
-        .is_some_and(|answer| !target.tls || answer.status() != StatusCode::BAD_REQUEST);
+    let seen = Seen::default();
+    let again = Look {
+        target: &other,
+        identity: look.identity.clone(),
+        login: None,
+        ..*look
+    };
+    let answers = match ask(&again, &seen).await {
+        Ok(answer) => !target.tls || answer.status() != StatusCode::BAD_REQUEST,
+        Err(error) => !target.tls && wants_a_certificate(&seen, &error),
+    };
     match (answers, target.tls) {
         (true, true) => Finding::error(
             "scheme",
@@ -228,7 +312,6 @@ fn parse(date: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Severity;
     use super::*;
 
     #[test]

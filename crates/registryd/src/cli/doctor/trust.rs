@@ -1,6 +1,6 @@
 //! A server's certificate: whom it names, until when, and who vouches for it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,15 +13,16 @@ use rustls::{CertificateError, Error, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::Finding;
+use super::reach::Look;
+use super::{Finding, clients};
 use crate::cli::client::Target;
-use crate::tls::Seen;
+use crate::tls::{Facts, Seen};
 
 /// Where Linux distributions keep the authorities that programs trust.
 const SYSTEM: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
+    "etc/ssl/certs/ca-certificates.crt",
+    "etc/pki/tls/certs/ca-bundle.crt",
+    "etc/ssl/cert.pem",
 ];
 
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -29,23 +30,18 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Looks at what was shown, with the authorities of this machine.
 pub(super) fn examine(
     seen: &Seen,
-    target: &Target,
+    look: &Look<'_>,
     host: &str,
     port: u16,
-    cacert: Option<&Path>,
 ) -> anyhow::Result<Vec<Finding>> {
     let chain = seen.chain();
     let Some((leaf, intermediates)) = chain.split_first() else {
         return Ok(Vec::new());
     };
     let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
-    let mut trusted = Vec::new();
-    let docker = PathBuf::from(format!("/etc/docker/certs.d/{host}:{port}/ca.crt"));
-    for path in SYSTEM.iter().map(Path::new).chain([docker.as_path()]) {
-        // What is not there trusts nobody.
-        trusted.extend(certificates(path).unwrap_or_default());
-    }
-    if let Some(path) = cacert {
+    let mut trusted = system(look.root);
+    trusted.extend(clients::of_docker(look.root, host, port));
+    if let Some(path) = look.cacert {
         trusted
             .extend(certificates(path).with_context(|| format!("`--cacert {}`", path.display()))?);
     }
@@ -55,8 +51,65 @@ pub(super) fn examine(
     Ok(vec![
         names(leaf, &name, host),
         period(leaf, intermediates, &name, &trusted, now),
-        issuer(leaf, intermediates, &name, &trusted, now, target, &docker),
+        issuer(&chain, host, &trusted, look.target),
     ])
+}
+
+/// The authorities that every program on this machine trusts.
+pub(super) fn system(root: &Path) -> Vec<CertificateDer<'static>> {
+    // What is not there trusts nobody.
+    let read = |path: &&str| certificates(&root.join(path)).unwrap_or_default();
+    SYSTEM.iter().flat_map(|path| read(&path)).collect()
+}
+
+/// Whether one of these authorities has signed for the server, whatever its names and times.
+pub(super) fn vouched(
+    chain: &[CertificateDer<'static>],
+    host: &str,
+    trusted: &[CertificateDer<'static>],
+) -> bool {
+    let Some((leaf, intermediates)) = chain.split_first() else {
+        return false;
+    };
+    // Clients take a certificate that they were given as such, also if it is made for an authority.
+    if trusted.contains(leaf) {
+        return true;
+    }
+    // Without any, `verify` would believe the server itself.
+    if trusted.is_empty() {
+        return false;
+    }
+    let Ok(name) = ServerName::try_from(host.to_owned()) else {
+        return false;
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    // Names and times have findings of their own.
+    !matches!(
+        verify(leaf, intermediates, &name, trusted, now),
+        Err(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer
+                | CertificateError::BadSignature
+                | CertificateError::Other(_),
+        ))
+    )
+}
+
+/// What makes a client on this machine trust the server, as a command.
+pub(super) fn command(client: &str, registry: &str, chain: &[CertificateDer<'static>]) -> String {
+    let signs = |facts: &Facts| facts.is_ca || facts.issuer == facts.subject;
+    let authority = chain.last().and_then(|der| Facts::of(der)).filter(signs);
+    match authority {
+        // Seen on a connection that nobody vouches for: whoever types it compares it first.
+        Some(authority) => format!(
+            "`registryd trust {client} {registry} --fingerprint {} --apply`, if the log of the registry, or who made its certificate, names that fingerprint too",
+            authority.fingerprint
+        ),
+        None => format!(
+            "`registryd trust {client} {registry} --ca FILE --apply`, with the certificate of the authority that signed"
+        ),
+    }
 }
 
 fn names(leaf: &CertificateDer<'_>, name: &ServerName<'_>, host: &str) -> Finding {
@@ -121,41 +174,25 @@ fn period(
 }
 
 fn issuer(
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    name: &ServerName<'_>,
+    chain: &[CertificateDer<'static>],
+    host: &str,
     trusted: &[CertificateDer<'static>],
-    now: Duration,
     target: &Target,
-    docker: &Path,
 ) -> Finding {
-    // Clients take a certificate that they were given as such, also if it is made for an authority.
-    if trusted.iter().any(|certificate| certificate == leaf) {
-        return Finding::ok("trust", "this machine trusts exactly this certificate");
-    }
-    match verify(leaf, intermediates, name, trusted, now) {
-        Err(Error::InvalidCertificate(
-            CertificateError::UnknownIssuer
-            | CertificateError::BadSignature
-            | CertificateError::Other(_),
-        )) => unknown(target, docker),
-        // Names and times have findings of their own.
-        _ => Finding::ok(
+    if vouched(chain, host, trusted) {
+        return Finding::ok(
             "trust",
             "an authority that this machine trusts vouches for the certificate",
-        ),
+        );
     }
-}
-
-fn unknown(target: &Target, docker: &Path) -> Finding {
     Finding::error(
         "trust",
         format!(
             "this machine does not trust who signed the certificate of {target}; docker says `x509: certificate signed by unknown authority`"
         ),
         format!(
-            "copy the authority's certificate, or the registry's own if it signed itself, to {} for docker, or to /usr/local/share/ca-certificates/ and run update-ca-certificates",
-            docker.display()
+            "{}; instead of system, docker, podman, containerd or k3s for that one alone",
+            command("system", &target.authority(), chain)
         ),
     )
 }
@@ -170,7 +207,7 @@ fn verify(
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted.iter().cloned());
     if roots.is_empty() {
-        // The builder wants one; the leaf vouches for nobody but itself.
+        // The builder wants one, and times are checked in any case.
         roots.add_parsable_certificates([leaf.clone().into_owned()]);
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(
@@ -190,7 +227,7 @@ fn verify(
         .map(|_| ())
 }
 
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub(super) fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)?.collect();
     Ok(read?)
 }

@@ -8,10 +8,10 @@ use anyhow::Context;
 use clap::Args;
 use http::StatusCode;
 
-use super::client::{Connection, Place, Target};
+use super::client::{ClientCertificate, Connection, Place, Target, wants_a_certificate};
 use super::entrypoint;
 use crate::config::{Config, ListenAddr, Loader};
-use crate::tls::Seen;
+use crate::tls::{Identity, Seen};
 
 #[derive(Debug, Args)]
 pub(super) struct Healthcheck {
@@ -24,9 +24,12 @@ pub(super) struct Healthcheck {
     /// Seconds until a registry that does not answer counts as unhealthy.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     timeout: u64,
+    #[command(flatten)]
+    certificate: ClientCertificate,
 }
 
 pub(super) fn run(arguments: Healthcheck) -> anyhow::Result<ExitCode> {
+    let identity = arguments.certificate.load()?;
     let target = match arguments.url {
         Some(target) => target,
         None => of_configuration(arguments.config)?,
@@ -36,10 +39,12 @@ pub(super) fn run(arguments: Healthcheck) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the async runtime")?;
     let limit = Duration::from_secs(arguments.timeout);
-    let outcome = runtime.block_on(async { tokio::time::timeout(limit, check(&target)).await });
+    let outcome = runtime
+        .block_on(async { tokio::time::timeout(limit, check(&target, identity.as_ref())).await });
     match outcome {
-        Ok(Ok(status)) if is_healthy(status) => Ok(ExitCode::SUCCESS),
-        Ok(Ok(status)) => {
+        Ok(Ok(Answer::Status(status))) if is_healthy(status) => Ok(ExitCode::SUCCESS),
+        Ok(Ok(Answer::WantsACertificate)) => Ok(ExitCode::SUCCESS),
+        Ok(Ok(Answer::Status(status))) => {
             eprintln!("unhealthy: {target} answers {status}");
             Ok(ExitCode::FAILURE)
         }
@@ -58,26 +63,49 @@ pub(super) fn run(arguments: Healthcheck) -> anyhow::Result<ExitCode> {
 ///
 /// As a kubelet's probe, this takes any certificate: it asks without credentials, and a certificate that
 /// clients refuse is no reason to restart a container.
-async fn check(target: &Target) -> anyhow::Result<StatusCode> {
-    let status = ask(target).await?;
-    if status == StatusCode::BAD_REQUEST && !target.tls {
+async fn check(target: &Target, identity: Option<&Identity>) -> anyhow::Result<Answer> {
+    let answer = ask(target, identity).await?;
+    if matches!(answer, Answer::Status(StatusCode::BAD_REQUEST)) && !target.tls {
         // `serve --tls` switches it on, which no configuration tells.
         let tls = true;
         let target = target.clone();
-        return ask(&Target { tls, ..target }).await;
+        return ask(&Target { tls, ..target }, identity).await;
     }
-    Ok(status)
+    Ok(answer)
 }
 
-async fn ask(target: &Target) -> anyhow::Result<StatusCode> {
-    let mut connection = Connection::open(target, Seen::default().recording()?).await?;
+/// How a registry shows that it lives.
+enum Answer {
+    Status(StatusCode),
+    /// With `clientauth` it speaks with nobody who has no certificate, and says so: it lives. Whether it is
+    /// ready is told to those who have one.
+    WantsACertificate,
+}
+
+async fn ask(target: &Target, identity: Option<&Identity>) -> anyhow::Result<Answer> {
+    let seen = Seen::default();
+    let config = seen.recording(identity.cloned())?;
+    let asked = async {
+        let mut connection = Connection::open(target, config).await?;
+        probe(target, &mut connection).await
+    };
+    match asked.await {
+        Ok(status) => Ok(Answer::Status(status)),
+        Err(error) if identity.is_none() && wants_a_certificate(&seen, &error) => {
+            Ok(Answer::WantsACertificate)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn probe(target: &Target, connection: &mut Connection) -> std::io::Result<StatusCode> {
     let status = connection
         .status(&format!("{}/readyz", target.prefix))
         .await?;
     if status != StatusCode::NOT_FOUND {
         return Ok(status);
     }
-    Ok(connection.status(&format!("{}/v2/", target.prefix)).await?)
+    connection.status(&format!("{}/v2/", target.prefix)).await
 }
 
 /// A registry that wants to know who asks is one that works.

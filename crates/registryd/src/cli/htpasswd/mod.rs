@@ -22,11 +22,19 @@ mod flags;
 
 /// Does what the command line says, and ends as Apache's program would.
 pub(super) fn main(arguments: &[OsString]) -> ExitCode {
-    let arguments: Vec<_> = arguments
+    let texts: Result<Vec<_>, _> = arguments
         .iter()
-        .map(|argument| argument.to_string_lossy().into_owned())
+        .map(|argument| argument.to_str().map(str::to_owned).ok_or(argument))
         .collect();
-    let failure = match Arguments::parse(&arguments) {
+    let texts = match texts {
+        Ok(texts) => texts,
+        Err(argument) => {
+            // What it would be taken for is another name, or another password.
+            eprintln!("htpasswd: {argument:?} is not UTF-8; names, passwords and files have to be");
+            return ExitCode::from(Code::Syntax as u8);
+        }
+    };
+    let failure = match Arguments::parse(&texts) {
         Ok(arguments) => match run(&arguments) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(failure) => failure,
@@ -83,15 +91,20 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Action::Create(path) => {
             let hash = hash(arguments)?;
             let file = set_user(b"", &user, &hash);
-            files::replace(path, &file, MODE).map_err(|error| {
-                failed(&format!("cannot create file {}", path.display()), &error)
-            })?;
+            files::lock_beside(path)
+                .and_then(|_lock| files::replace(path, &file, MODE))
+                .map_err(|error| {
+                    failed(&format!("cannot create file {}", path.display()), &error)
+                })?;
             eprintln!("Adding password for user {user}");
             Ok(())
         }
         Action::Update(path) => {
-            let file = read(path)?;
+            // What is no password file is refused before a password is asked for.
+            read(path)?;
             let hash = hash(arguments)?;
+            let _lock = lock(path)?;
+            let file = read(path)?;
             write(path, &set_user(&file, &user, &hash))?;
             let known = remove_user(&file, &user).is_some();
             let doing = if known { "Updating" } else { "Adding" };
@@ -99,6 +112,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             Ok(())
         }
         Action::Delete(path) => {
+            read(path)?;
+            let _lock = lock(path)?;
             let file = read(path)?;
             // Not there is as good as gone: Apache ends with success too.
             match remove_user(&file, &user) {
@@ -204,6 +219,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         Code::BadFile,
         format!("htpasswd: The file {shown} does not appear to be a valid htpasswd file."),
     ))
+}
+
+/// Two that edit the file at once would lose what one of them did.
+fn lock(path: &Path) -> Result<std::fs::File, Failure> {
+    files::lock_beside(path)
+        .map_err(|error| failed(&format!("unable to lock file {}", path.display()), &error))
 }
 
 fn write(path: &Path, file: &[u8]) -> Result<(), Failure> {

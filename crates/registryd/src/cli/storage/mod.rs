@@ -1,4 +1,4 @@
-//! `registryd storage`: copying and checking what stores hold.
+//! `registryd storage`: copying and checking what stores hold. `registryd import`: taking over.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::telemetry;
 
 mod check;
 mod copy;
+mod import;
 mod place;
 mod progress;
 
@@ -61,7 +62,44 @@ pub(super) struct Check {
     json: bool,
 }
 
+/// Makes what CNCF Distribution keeps in a bucket visible in the store of the same bucket.
+///
+/// CONFIG is a configuration file whose `storage` names the bucket and the `rootdirectory` that
+/// Distribution uses: its own file will do. Its objects stay where they are; records are written that point
+/// there, and nothing of Distribution is ever deleted. An import that was broken off goes on when it is
+/// started again. Pushes to Distribution meanwhile may be imported or not: run it once more when nobody
+/// pushes there.
+///
+/// Exit status: 0 if everything was imported, 1 if something is missing or damaged or in the way, 2 if the
+/// import could not be done, 130 if it was interrupted.
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The configuration file; by default what the variable `REGISTRY_CONFIGURATION_PATH` and others
+    /// configure.
+    config: Option<String>,
+    /// Look and count, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Make tags point where they do for Distribution, also those that point elsewhere here by now.
+    #[arg(long)]
+    move_tags: bool,
+}
+
+pub(super) fn import(arguments: &Import) -> ExitCode {
+    block_on(import::run(arguments))
+}
+
 pub(super) fn run(command: Storage) -> ExitCode {
+    block_on(async {
+        match command {
+            Storage::Copy(arguments) => copy::run(&arguments).await,
+            Storage::Check(arguments) => check::run(&arguments, false).await,
+            Storage::Scrub(arguments) => check::run(&arguments, true).await,
+        }
+    })
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -71,15 +109,7 @@ pub(super) fn run(command: Storage) -> ExitCode {
         level: LogLevel::Warn,
         ..Log::default()
     });
-    let outcome = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            match command {
-                Storage::Copy(arguments) => copy::run(&arguments).await,
-                Storage::Check(arguments) => check::run(&arguments, false).await,
-                Storage::Scrub(arguments) => check::run(&arguments, true).await,
-            }
-        })
-    });
+    let outcome = runtime.and_then(|runtime| runtime.block_on(work));
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::from(2)

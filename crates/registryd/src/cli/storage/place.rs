@@ -74,6 +74,11 @@ impl Place {
         Ok(Self { storage })
     }
 
+    /// The driver and where it keeps content.
+    pub(super) fn driver(&self) -> &StorageDriver {
+        &self.storage.driver
+    }
+
     /// Whether both are the same store, by whatever path.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let same = |a: &Path, b: &Path| {

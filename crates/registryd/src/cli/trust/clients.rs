@@ -29,11 +29,7 @@ pub(super) fn trust(
         }
         Client::Containerd => {
             marked::write(&mut plan, at(&containerd(&name, "ca.crt")), ca, &name)?;
-            let hosts = format!(
-                "server = \"https://{name}\"\n\n[host.\"https://{name}\"]\n  \
-                 capabilities = [\"pull\", \"resolve\", \"push\"]\n  ca = \"/{}\"\n",
-                containerd(&name, "ca.crt")
-            );
+            let hosts = hosts_toml(&name, &format!("/{}", containerd(&name, "ca.crt")));
             marked::write(
                 &mut plan,
                 at(&containerd(&name, "hosts.toml")),
@@ -82,6 +78,14 @@ pub(super) fn untrust(client: Client, registry: &Remote, root: &Path) -> anyhow:
     Ok(plan)
 }
 
+/// containerd's settings for one registry.
+pub(in super::super) fn hosts_toml(registry: &str, ca: &str) -> String {
+    format!(
+        "server = \"https://{registry}\"\n\n[host.\"https://{registry}\"]\n  \
+         capabilities = [\"pull\", \"resolve\", \"push\"]\n  ca = \"{ca}\"\n"
+    )
+}
+
 fn docker(registry: &str) -> String {
     format!("etc/docker/certs.d/{registry}/ca.crt")
 }
@@ -122,16 +126,21 @@ fn update(plan: &mut Plan, root: &Path, command: &'static str) {
     }
 }
 
-/// containerd reads `certs.d` only if its configuration says so.
-fn config_path(root: &Path) -> anyhow::Result<String> {
-    let path = root.join("etc/containerd/config.toml");
+/// Whether containerd's CRI looks into `certs.d`: it does only if its configuration says so.
+pub(in crate::cli) fn containerd_looks(root: &Path) -> anyhow::Result<bool> {
+    let path = root.join(CONTAINERD_CONFIG);
     let config = files::read_if_there(&path).with_context(|| path.display().to_string())?;
     let config = String::from_utf8_lossy(&config.unwrap_or_default()).into_owned();
-    let says_so = config.lines().any(|line| {
+    Ok(config.lines().any(|line| {
         let line = line.trim();
         line.starts_with("config_path") && line.contains("/etc/containerd/certs.d")
-    });
-    Ok(if says_so {
+    }))
+}
+
+const CONTAINERD_CONFIG: &str = "etc/containerd/config.toml";
+
+fn config_path(root: &Path) -> anyhow::Result<String> {
+    Ok(if containerd_looks(root)? {
         "containerd reads it at the next pull; no restart is needed".to_owned()
     } else {
         format!(
@@ -139,7 +148,7 @@ fn config_path(root: &Path) -> anyhow::Result<String> {
              [plugins.\"io.containerd.grpc.v1.cri\".registry]        # containerd 1.x\n  \
              [plugins.\"io.containerd.cri.v1.images\".registry]       # containerd 2.x\n    \
              config_path = \"/etc/containerd/certs.d\"",
-            path.display()
+            root.join(CONTAINERD_CONFIG).display()
         )
     })
 }

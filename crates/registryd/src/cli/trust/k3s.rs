@@ -12,7 +12,7 @@ use super::clients::file_name;
 use super::plan::Plan;
 use crate::files;
 
-pub(super) const REGISTRIES: &str = "etc/rancher/k3s/registries.yaml";
+pub(in crate::cli) const REGISTRIES: &str = "etc/rancher/k3s/registries.yaml";
 
 /// Where the certificate lies.
 pub(super) fn certificate(registry: &str) -> String {
@@ -43,7 +43,7 @@ pub(super) fn untrust(plan: &mut Plan, path: &Path, registry: &str) -> anyhow::R
     Ok(())
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+pub(in crate::cli) fn read(path: &Path) -> anyhow::Result<String> {
     let bytes = files::read_if_there(path).with_context(|| path.display().to_string())?;
     String::from_utf8(bytes.unwrap_or_default())
         .with_context(|| format!("{} is not text", path.display()))
@@ -163,7 +163,7 @@ fn mark(registry: &str) -> String {
     format!(" # registryd trust {registry}")
 }
 
-fn parse(text: &str) -> anyhow::Result<Map<String, Json>> {
+pub(in crate::cli) fn parse(text: &str) -> anyhow::Result<Map<String, Json>> {
     match serde_saphyr::from_str::<Option<Json>>(text) {
         Ok(Some(Json::Object(map))) => Ok(map),
         Ok(None | Some(Json::Null)) => Ok(Map::new()),

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::files;
 
 /// `body` below a line that marks it as ours. PEM and TOML both allow it.
-fn marked(body: &str, registry: &str) -> String {
+pub(in super::super) fn marked(body: &str, registry: &str) -> String {
     format!("{MARK}{registry}, content {}\n{body}", digest(body))
 }
 

@@ -4,7 +4,7 @@
 //! only with the fingerprint that its operator read at the start of the server. What is written is marked, so
 //! that `untrust` takes back exactly that.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -15,12 +15,14 @@ use crate::tls::local::holds_private_key;
 use crate::tls::{Facts, Fingerprint, certificates};
 use crate::{files, tls};
 
-mod clients;
-mod k3s;
+pub(super) mod clients;
+pub(super) mod k3s;
 mod marked;
 mod plan;
 mod remote;
 
+pub(super) use clients::hosts_toml;
+pub(super) use marked::marked;
 pub(super) use remote::Remote;
 
 #[derive(Debug, Args)]
@@ -75,7 +77,8 @@ enum Client {
 }
 
 pub(super) fn run(arguments: &Trust) -> anyhow::Result<ExitCode> {
-    let ca = authority(arguments)?;
+    let (file, fingerprint) = (arguments.ca.as_deref(), arguments.fingerprint);
+    let ca = authority(&arguments.registry, file, fingerprint)?;
     let plan = clients::trust(
         arguments.client,
         &arguments.registry,
@@ -93,9 +96,12 @@ pub(super) fn undo(arguments: &Untrust) -> anyhow::Result<ExitCode> {
 }
 
 /// The authority's certificate in PEM, written anew so that nothing else comes with it.
-fn authority(arguments: &Trust) -> anyhow::Result<String> {
-    let registry = &arguments.registry;
-    let found = match &arguments.ca {
+pub(super) fn authority(
+    registry: &Remote,
+    file: Option<&Path>,
+    fingerprint: Option<Fingerprint>,
+) -> anyhow::Result<String> {
+    let found = match file {
         Some(path) => {
             let bytes = files::read(path).with_context(|| path.display().to_string())?;
             if holds_private_key(&bytes) {
@@ -108,7 +114,7 @@ fn authority(arguments: &Trust) -> anyhow::Result<String> {
         }
         None => registry.authorities()?,
     };
-    let wanted = |der: &&CertificateDer<'_>| match arguments.fingerprint {
+    let wanted = |der: &&CertificateDer<'_>| match fingerprint {
         Some(fingerprint) => Fingerprint::of(der) == fingerprint,
         None => true,
     };
@@ -131,7 +137,7 @@ fn authority(arguments: &Trust) -> anyhow::Result<String> {
         );
     }
     // A certificate that the server does not use would be trusted for nothing.
-    if arguments.ca.is_none() {
+    if file.is_none() {
         registry.check(der).with_context(|| {
             format!("with that authority trusted, clients would still refuse {registry}")
         })?;

@@ -68,7 +68,7 @@ impl Remote {
     /// The certificates that the server shows, its own first. Nothing is checked.
     pub(crate) fn chain(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let seen = Seen::default();
-        self.connect(&seen.recording()?, |_| Ok(()))?;
+        self.connect(&seen.recording(None)?, |_| Ok(()))?;
         Ok(seen.chain())
     }
 
@@ -76,7 +76,7 @@ impl Remote {
     /// shows. Nothing is checked; the caller knows a fingerprint.
     pub(super) fn authorities(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let seen = Seen::default();
-        let answer = self.connect(&seen.recording()?, |stream| {
+        let answer = self.connect(&seen.recording(None)?, |stream| {
             write!(
                 stream,
                 "GET {AUTHORITY_PATH} HTTP/1.1\r\nHost: {self}\r\nConnection: close\r\n\r\n"

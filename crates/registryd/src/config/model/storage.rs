@@ -233,12 +233,27 @@ pub struct KeepTags {
 }
 
 /// `storage.redirect`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Redirect {
-    /// Whether downloads always pass through the registry; `None` where it was not written.
+    /// Whether downloads always pass through the registry; `None` where it was not written. Only a bucket
+    /// can be sent to. It is if a configuration file does not say, as in Distribution, and is not
+    /// without a file.
     pub disable: Option<bool>,
+    /// How long an address that a client is sent to is good; 20 minutes by default. Distribution has no
+    /// such key.
+    #[serde(with = "duration")]
+    pub ttl: Duration,
+}
+
+impl Default for Redirect {
+    fn default() -> Self {
+        Self {
+            disable: None,
+            ttl: Duration::from_secs(20 * 60),
+        }
+    }
 }
 
 /// `storage.cache`: accepted, has no effect.

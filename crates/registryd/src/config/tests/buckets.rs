@@ -33,6 +33,8 @@ fn variables_alone_choose_a_bucket_and_no_secret_is_shown() {
     assert_eq!(s3.forcepathstyle, Some(true));
     assert_eq!(s3.chunksize, Some(16 << 20));
     assert_eq!(s3.storageclass.as_deref(), Some("STANDARD_IA"));
+    // What the image's own file does not say is as in Distribution.
+    assert_eq!(loaded.config.storage.redirect.disable, None);
     let shown = format!("{loaded:?} {}", value(&loaded, "storage"));
     assert!(
         !shown.contains("hidden") && !shown.contains("HIDDEN"),
@@ -75,13 +77,8 @@ storage:
 ",
         &[],
     );
-    assert_eq!(
-        warnings(&loaded),
-        [
-            "`s3aws` is read as `storage.s3`",
-            "`storage.s3.redirectendpoint` is not supported and is ignored",
-        ]
-    );
+    assert_eq!(warnings(&loaded), ["`s3aws` is read as `storage.s3`"]);
+    assert_eq!(loaded.config.storage.redirect.disable, None);
 }
 
 #[test]
@@ -111,10 +108,14 @@ fn what_is_missing_or_cannot_be_done_is_an_error() {
         with("{s3: {bucket: b, objectacl: public-read}}"),
         ["`storage.s3.objectacl` is `public-read`"]
     );
-    assert_eq!(
-        with("{s3: {bucket: b, regionendpoint: 'ftp://x'}}"),
-        ["`storage.s3.regionendpoint` is `ftp://x`, which is no address of a service"]
-    );
+    for key in ["regionendpoint", "redirectendpoint"] {
+        assert_eq!(
+            with(&format!("{{s3: {{bucket: b, {key}: 'ftp://x'}}}}")),
+            [format!(
+                "`storage.s3.{key}` is `ftp://x`, which is no address of a service"
+            )]
+        );
+    }
 }
 
 #[test]

@@ -137,7 +137,7 @@ policy: {repository: {classes: [image]}}
             "storage": {
                 "filesystem": {"rootdirectory": "/data", "maxthreads": 200},
                 "delete": {"enabled": true},
-                "redirect": {"disable": true},
+                "redirect": {"disable": true, "ttl": "20m0s"},
                 "maintenance": {
                     "uploadpurging": {
                         "enabled": false, "age": "24h0m0s", "interval": "1h30m0s", "dryrun": true,
@@ -435,6 +435,30 @@ fn tls_is_whole_or_absent() {
         (
             "{certificate: c, key: k, local: {hosts: [a]}}",
             "`http.tls.local` and `http.tls.certificate` are both set",
+        ),
+        (
+            "{certificate: c, key: k, letsencrypt: {hosts: [a.example]}}",
+            "`http.tls.letsencrypt` and `http.tls.certificate` are both set",
+        ),
+        (
+            "{local: {hosts: [a]}, letsencrypt: {hosts: [a.example]}}",
+            "`http.tls.letsencrypt` and `http.tls.local` are both set",
+        ),
+        (
+            "{letsencrypt: {cachefile: /le, email: a@b.example}}",
+            "`http.tls.letsencrypt` is set but `http.tls.letsencrypt.hosts` is not",
+        ),
+        (
+            "{letsencrypt: {cachefile: /le, hosts: []}}",
+            "`http.tls.letsencrypt` is set but `http.tls.letsencrypt.hosts` is not",
+        ),
+        (
+            "{letsencrypt: {hosts: ['*.example.com']}}",
+            "`http.tls.letsencrypt.hosts.0` is `*.example.com`: certificates for `*` need a proof by DNS, which is not supported",
+        ),
+        (
+            "{letsencrypt: {hosts: [a.example], directoryurl: 'http://acme.example'}}",
+            "`http.tls.letsencrypt.directoryurl` is `http://acme.example`: it is not an https URL, which ACME demands",
         ),
         (
             "{certificate: c, key: k, minimumtls: tls1.0}",

@@ -53,11 +53,12 @@ pub(super) fn authority(
     })
 }
 
-/// A new certificate for these names, followed by the authority's.
+/// A new certificate for these names, followed by the authority's, which is one `until` then.
 pub(super) fn leaf(
     authority: &Pair,
     names: &BTreeSet<SubjectName>,
     now: OffsetDateTime,
+    until: OffsetDateTime,
 ) -> Result<Pair, rcgen::Error> {
     let issuer_key = KeyPair::from_pem(&authority.key)?;
     let issuer = Issuer::from_ca_cert_pem(&authority.certificate, issuer_key)?;
@@ -77,7 +78,7 @@ pub(super) fn leaf(
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     parameters.use_authority_key_identifier_extension = true;
     parameters.not_before = now - SKEW;
-    parameters.not_after = now + LEAF_LIFE;
+    parameters.not_after = until.min(now + LEAF_LIFE);
     let key = KeyPair::generate()?;
     let certificate = parameters.signed_by(&key, &issuer)?;
     Ok(Pair {

@@ -10,7 +10,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rustix::fs::{FlockOperation, flock};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
@@ -19,11 +18,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use self::certificates::{LEAF_LIFE, Pair};
 use super::facts::address;
+use super::warnings::Warning;
 use super::{Facts, Fingerprint, SubjectName};
 use crate::files;
 
 mod certificates;
-mod names;
+pub(crate) mod names;
 
 /// The part of an authority that everybody may have.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,13 +37,30 @@ pub struct Authority {
     pub hosts: Vec<String>,
 }
 
+impl Authority {
+    /// A host to name in commands: one that clients use, if there is one. Of `*.apps.lan` that is
+    /// `NAME.apps.lan`, for no client asks for a `*`.
+    pub fn host(&self) -> String {
+        let named = self.hosts.iter().find(|host| !host.starts_with("*."));
+        match (named, self.hosts.first()) {
+            (Some(host), _) => host.clone(),
+            (None, Some(wildcard)) => wildcard.replacen('*', "NAME", 1),
+            (None, None) => "localhost".to_owned(),
+        }
+    }
+}
+
 /// An authority and a server's certificate in a directory.
 #[derive(Debug)]
 pub struct LocalCa {
     directory: PathBuf,
     authority: Authority,
-    /// What the server's certificate shall be for.
+    /// What the server's certificate shall be for, at least.
     names: BTreeSet<SubjectName>,
+    /// What the authority may sign for.
+    permitted: Vec<SubjectName>,
+    /// Until when the authority is one.
+    until: OffsetDateTime,
     /// Before this, nothing needs to be looked at.
     next: OffsetDateTime,
 }
@@ -89,15 +106,20 @@ impl LocalCa {
             .chain(own.iter().filter(may))
             .cloned()
             .collect();
-        let fingerprint = fingerprint(&pair.certificate).with_context(failed)?;
+        let facts = first(&pair.certificate)
+            .and_then(|der| Facts::of(&der))
+            .context("ca.crt holds no certificate")
+            .with_context(failed)?;
         let mut local = Self {
             directory: directory.to_owned(),
             authority: Authority {
                 pem: pair.certificate,
-                fingerprint,
+                fingerprint: facts.fingerprint,
                 hosts: asked.iter().map(ToString::to_string).collect(),
             },
             names,
+            permitted,
+            until: facts.not_after,
             next: now,
         };
         local.renew_locked(now).with_context(failed)?;
@@ -141,14 +163,31 @@ impl LocalCa {
     fn renew_locked(&mut self, now: OffsetDateTime) -> anyhow::Result<()> {
         self.next = now + AGAIN;
         let old = read_pair(&self.directory, LEAF).ok().flatten();
-        if old.is_some_and(|pair| self.is_good(&pair, now)) {
+        if old.as_ref().is_some_and(|pair| self.is_good(pair, now)) {
             return Ok(());
         }
+        // Another process on this directory may serve other hosts with the same certificate: theirs stay, or
+        // the two would take each other's names away for ever.
+        let theirs = old
+            .and_then(|pair| Facts::of(&first(&pair.certificate)?))
+            .map(|facts| facts.names)
+            .unwrap_or_default();
+        let may = |name: &SubjectName| self.permitted.iter().any(|p| names::is_within(name, p));
+        let mut names = self.names.clone();
+        names.extend(theirs.into_iter().filter(may));
         let authority = read_pair(&self.directory, CA)?
             .with_context(|| format!("{} is gone", self.authority_path().display()))?;
-        let leaf = certificates::leaf(&authority, &self.names, now)
+        let leaf = certificates::leaf(&authority, &names, now, self.until)
             .context("the authority's key cannot sign")?;
         write_pair(&self.directory, LEAF, &leaf)
+    }
+
+    /// What its operator has to do before the authority's own time passes, half a year ahead.
+    pub(super) fn warning(&self, now: OffsetDateTime) -> Option<Warning> {
+        (self.until - now < LAST_DAYS).then(|| Warning::AuthorityEnds {
+            directory: self.directory.clone(),
+            on: self.until,
+        })
     }
 
     /// Whether the certificate is signed by the authority, belongs to its key, is for what it should be
@@ -166,10 +205,12 @@ impl LocalCa {
                 })
             })
         });
-        fits && names == self.names
+        // None lives longer than its authority.
+        let lasts = now < facts.not_after - LEAF_LIFE / 3 || facts.not_after >= self.until;
+        fits && names.is_superset(&self.names)
             && pair.certificate.ends_with(&self.authority.pem)
             && facts.not_before <= now
-            && now < facts.not_after - LEAF_LIFE / 3
+            && lasts
     }
 }
 
@@ -193,14 +234,8 @@ fn create(
 }
 
 /// Two processes on one volume, as in a rolling update, make one authority.
-fn lock(directory: &Path) -> anyhow::Result<std::fs::File> {
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(directory.join("lock"))?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
+fn lock(directory: &Path) -> std::io::Result<std::fs::File> {
+    files::lock(&directory.join("lock"))
 }
 
 fn read_pair(directory: &Path, name: &str) -> anyhow::Result<Option<Pair>> {
@@ -229,11 +264,6 @@ fn write_pair(directory: &Path, name: &str, pair: &Pair) -> anyhow::Result<()> {
 
 fn first(pem: &str) -> Option<CertificateDer<'static>> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok()
-}
-
-fn fingerprint(pem: &str) -> anyhow::Result<Fingerprint> {
-    let der = first(pem).context("ca.crt holds no certificate")?;
-    Ok(Fingerprint::of(&der))
 }
 
 /// The names that an authority may sign for.
@@ -267,3 +297,5 @@ const CA: &str = "ca";
 const LEAF: &str = "tls";
 /// How often the certificate is looked at.
 const AGAIN: time::Duration = time::Duration::minutes(10);
+/// How long before its end an authority is warned of: trust is set up by hand on every client.
+const LAST_DAYS: time::Duration = time::Duration::days(180);

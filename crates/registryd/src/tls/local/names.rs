@@ -33,7 +33,8 @@ pub(super) fn parse(hosts: &[String]) -> anyhow::Result<BTreeSet<SubjectName>> {
     Ok(names)
 }
 
-fn problem(name: &str) -> Option<&'static str> {
+/// What keeps this from being the name of a host, in lower case.
+pub(crate) fn problem(name: &str) -> Option<&'static str> {
     let labels = name.strip_prefix("*.").unwrap_or(name);
     if name.contains("://") || name.contains('/') {
         return Some("it is a URL or a path");

@@ -17,8 +17,14 @@ fn server(
     }
     let mut settings = settings();
     change(&mut settings);
-    let (live, _) =
-        Reloader::open(paths, settings, None, Vec::new(), OffsetDateTime::now_utc()).unwrap();
+    let (live, _) = Reloader::open(
+        paths,
+        settings,
+        Keeper::Others,
+        Vec::new(),
+        OffsetDateTime::now_utc(),
+    )
+    .unwrap();
     live.config()
 }
 

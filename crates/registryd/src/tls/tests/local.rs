@@ -12,9 +12,9 @@ fn hosts(names: &[&str]) -> Vec<String> {
 fn opened(directory: &Path, names: &[&str]) -> Opened {
     let tls = Tls::local(crate::config::LocalTls {
         hosts: hosts(names),
-        ..Default::default()
+        directory: Some(directory.to_owned()),
     });
-    open(&tls, true, Vec::new(), directory.to_owned()).unwrap()
+    open(&tls, true, Vec::new(), Path::new("/nowhere")).unwrap()
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn the_authority_cannot_vouch_for_anybody_else() {
         let (live, _) = Reloader::open(
             paths(directory.path()),
             settings(),
-            None,
+            Keeper::Others,
             Vec::new(),
             OffsetDateTime::now_utc(),
         )
@@ -109,7 +109,7 @@ fn a_running_server_renews_by_itself_and_clients_notice_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut opened = opened(directory.path(), &["registry.lan"]);
     let authority = opened.authority.take().unwrap().pem;
-    let before = opened.live.facts();
+    let before = opened.live.facts().unwrap();
     let now = OffsetDateTime::now_utc();
     assert_eq!(
         opened.reloader.check(now + Duration::days(59)),
@@ -119,9 +119,9 @@ fn a_running_server_renews_by_itself_and_clients_notice_nothing() {
         opened.reloader.check(now + Duration::days(61)),
         Reload::Swapped
     );
-    assert!(opened.live.facts().not_after > before.not_after);
+    assert!(opened.live.facts().unwrap().not_after > before.not_after);
     // The new one is valid from its own now, which is not yet: only its signature is checked here.
-    let new = opened.live.facts();
+    let new = opened.live.facts().unwrap();
     assert_eq!(new.issuer, before.issuer);
     assert_eq!(new.names, before.names);
     assert_eq!(
@@ -138,7 +138,7 @@ fn damaged_or_foreign_certificates_are_made_anew_under_the_same_authority() {
     let fingerprint = || {
         let local = LocalCa::open(directory.path(), &names, now).unwrap();
         let paths = paths(directory.path());
-        let (live, _) = Reloader::open(paths, settings(), None, Vec::new(), now).unwrap();
+        let (live, _) = Reloader::open(paths, settings(), Keeper::Others, Vec::new(), now).unwrap();
         shake(
             &live.config(),
             client(roots(&local.authority().pem), None),
@@ -189,4 +189,79 @@ fn an_authority_without_its_key_or_without_limits_is_not_used() {
     let key = KeyPair::generate().unwrap().serialize_pem();
     std::fs::write(directory.path().join("ca.key"), key).unwrap();
     assert!(format!("{:#}", open().unwrap_err()).contains("not limited"));
+}
+
+#[test]
+fn two_processes_with_different_hosts_share_one_certificate_and_leave_it_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = OffsetDateTime::now_utc();
+    let open = |names: &[&str], now| LocalCa::open(directory.path(), &hosts(names), now).unwrap();
+    let read = || std::fs::read_to_string(directory.path().join("tls.crt")).unwrap();
+    open(&["registry.lan", "hub.lan"], now);
+    std::fs::remove_file(directory.path().join("tls.crt")).unwrap();
+    let mut one = open(&["registry.lan"], now);
+    let alone = read();
+    let mut two = open(&["hub.lan"], now);
+    let both = read();
+    assert_ne!(alone, both);
+    let names = |pem: &str| {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let facts = Facts::of(&der).unwrap();
+        assert!(facts.covers("registry.lan"), "{:?}", facts.names);
+        facts.names.len()
+    };
+    assert_eq!(names(&both), names(&alone) + 1);
+    for minutes in 1..4 {
+        let later = now + Duration::minutes(15 * minutes);
+        one.renew(later).unwrap();
+        two.renew(later).unwrap();
+        assert_eq!(read(), both, "neither takes the other's host away");
+    }
+    // Whoever renews it keeps the hosts of both.
+    one.renew(now + Duration::days(61)).unwrap();
+    let renewed = read();
+    assert_ne!(renewed, both);
+    assert_eq!(names(&renewed), names(&both));
+    two.renew(now + Duration::days(61)).unwrap();
+    assert_eq!(read(), renewed);
+}
+
+#[test]
+fn the_end_of_the_authority_is_warned_of_and_no_certificate_outlives_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = OffsetDateTime::now_utc();
+    let names = hosts(&["registry.lan"]);
+    let open = |now| LocalCa::open(directory.path(), &names, now).unwrap();
+    let days = |days| now + Duration::days(days);
+    assert_eq!(open(now).warning(now), None);
+    assert_eq!(open(days(3460)).warning(days(3460)), None);
+    let warning = open(days(3480)).warning(days(3480)).unwrap().to_string();
+    assert!(
+        warning.contains(&crate::tls::day(days(3650))) && warning.contains("registryd trust"),
+        "{warning}"
+    );
+    let read = || std::fs::read_to_string(directory.path().join("tls.crt")).unwrap();
+    let mut last = open(days(3630));
+    let leaf = read();
+    let facts = Facts::of(&CertificateDer::from_pem_slice(leaf.as_bytes()).unwrap()).unwrap();
+    assert_eq!(
+        crate::tls::day(facts.not_after),
+        crate::tls::day(days(3650))
+    );
+    // It is as good as one can be: it is not made anew again and again.
+    last.renew(days(3640)).unwrap();
+    assert_eq!(read(), leaf);
+}
+
+#[test]
+fn commands_name_hosts_that_clients_can_ask() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = |name: &str, hosts: &[&str]| {
+        let opened = opened(&directory.path().join(name), hosts);
+        opened.authority.unwrap().host()
+    };
+    assert_eq!(host("a", &["*.apps.lan", "registry.lan"]), "registry.lan");
+    assert_eq!(host("b", &["*.apps.lan"]), "NAME.apps.lan");
+    assert_eq!(host("c", &["*.apps.lan", "192.0.2.7"]), "192.0.2.7");
+    assert_eq!(host("d", &[]), "localhost");
 }

@@ -14,6 +14,7 @@ use super::material::{Paths, Settings};
 use super::*;
 use crate::config::{ClientAuth, TlsVersion};
 
+mod acme;
 mod clients;
 mod local;
 mod reload;
@@ -92,6 +93,7 @@ fn paths(directory: &Path) -> Paths {
         certificate: directory.join("tls.crt"),
         key: directory.join("tls.key"),
         authorities: Vec::new(),
+        awaited: false,
     }
 }
 

@@ -6,7 +6,14 @@ use super::*;
 
 fn open(directory: &Path) -> (Arc<LiveTls>, Reloader) {
     let now = OffsetDateTime::now_utc();
-    Reloader::open(paths(directory), settings(), None, Vec::new(), now).unwrap()
+    Reloader::open(
+        paths(directory),
+        settings(),
+        Keeper::Others,
+        Vec::new(),
+        now,
+    )
+    .unwrap()
 }
 
 fn check(reloader: &mut Reloader) -> Reload {
@@ -14,7 +21,7 @@ fn check(reloader: &mut Reloader) -> Reload {
 }
 
 fn common_name(live: &LiveTls) -> String {
-    live.facts().names.first().unwrap().to_string()
+    live.facts().unwrap().names.first().unwrap().to_string()
 }
 
 #[test]
@@ -112,7 +119,8 @@ fn new_authorities_for_clients_hold_from_then_on_also_for_those_who_were_here() 
     let mut paths = paths(directory.path());
     paths.authorities.push(clients.clone());
     let now = OffsetDateTime::now_utc();
-    let (live, mut reloader) = Reloader::open(paths, settings(), None, Vec::new(), now).unwrap();
+    let (live, mut reloader) =
+        Reloader::open(paths, settings(), Keeper::Others, Vec::new(), now).unwrap();
     let identity = ours.sign(&["client"]);
     // One configuration for both, so that the session could be resumed.
     let client = client(ours.roots(), Some(&identity));
@@ -130,7 +138,13 @@ fn a_pair_that_does_not_fit_is_refused_at_the_start() {
     let (certificate, _) = write(directory.path(), &authority.sign(&["one.lan"]));
     std::fs::write(certificate, authority.sign(&["two.lan"]).certificate).unwrap();
     let now = OffsetDateTime::now_utc();
-    let opened = Reloader::open(paths(directory.path()), settings(), None, Vec::new(), now);
+    let opened = Reloader::open(
+        paths(directory.path()),
+        settings(),
+        Keeper::Others,
+        Vec::new(),
+        now,
+    );
     let error = opened.unwrap_err().to_string();
     assert!(error.contains("does not belong to the key"), "{error}");
 }

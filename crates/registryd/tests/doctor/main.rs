@@ -12,6 +12,11 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
+use time::{Duration, OffsetDateTime};
+
+mod client_certificates;
+mod pushes;
+
 /// registryd in a directory of its own, without the variables of whoever runs the tests.
 fn registryd(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
@@ -25,14 +30,20 @@ impl Running {
     /// Serves from memory, with TLS if there is a certificate `tls.crt` in the directory.
     fn start(folder: &Path) -> Self {
         let tls = folder.join("tls.crt").exists();
-        let config = format!(
-            "version: 0.1\nstorage: inmemory\nhttp:\n  addr: 127.0.0.1:0\n{}",
+        Self::with(
+            folder,
+            "storage: inmemory",
             if tls {
-                "  tls: {certificate: tls.crt, key: tls.key}\n"
+                "tls: {certificate: tls.crt, key: tls.key}"
             } else {
                 ""
-            }
-        );
+            },
+        )
+    }
+
+    /// Serves with these lines of the configuration and of its `http`.
+    fn with(folder: &Path, lines: &str, http: &str) -> Self {
+        let config = format!("version: 0.1\n{lines}\nhttp:\n  addr: 127.0.0.1:0\n  {http}\n");
         std::fs::write(folder.join("config.yml"), config).unwrap();
         let mut child = registryd(folder)
             .args(["serve", "config.yml"])
@@ -65,12 +76,29 @@ impl Drop for Running {
 
 /// The findings as JSON, and the exit code.
 fn examine(folder: &Path, arguments: &[&str]) -> (serde_json::Value, i32) {
-    let output = registryd(folder)
-        .arg("doctor")
-        .arg("--json")
+    examine_as(folder, arguments, "")
+}
+
+/// As [`examine`], with a password on the standard input. What the clients of the machine that runs the
+/// tests trust does not matter.
+fn examine_as(folder: &Path, arguments: &[&str], password: &str) -> (serde_json::Value, i32) {
+    let nothing = folder.join("no-clients");
+    let mut command = registryd(folder)
+        .args(["doctor", "--json", "--root"])
+        .arg(nothing)
         .args(arguments)
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    // Who needs no password may have ended already.
+    let _ = command
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(format!("{password}\n").as_bytes());
+    let output = command.wait_with_output().unwrap();
     let findings = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         serde_json::Value::String(format!("{error}: {said}"))
@@ -99,15 +127,14 @@ fn finding(findings: &serde_json::Value, check: &str) -> (String, String) {
 }
 
 fn certificate(folder: &Path, names: &[&str], until: i32) {
-    let mut params = CertificateParams::new(
-        names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>(),
-    )
-    .unwrap();
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(until, 1, 1);
+    let (from, until) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
+    certificate_between(folder, names, from, until);
+}
+
+fn certificate_between(folder: &Path, names: &[&str], from: OffsetDateTime, until: OffsetDateTime) {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    (params.not_before, params.not_after) = (from, until);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
@@ -132,6 +159,15 @@ fn a_good_registry_with_tls() {
         what.contains("x509: certificate signed by unknown authority"),
         "{what}"
     );
+    let fix = findings.as_array().unwrap().iter().find_map(|one| {
+        let fix = one["fix"].as_str()?;
+        (one["check"] == "trust").then_some(fix)
+    });
+    let command = format!(
+        "`registryd trust system localhost:{} --fingerprint sha256:",
+        server.1
+    );
+    assert!(fix.unwrap().starts_with(&command), "{fix:?}");
 }
 
 #[test]
@@ -152,6 +188,53 @@ fn a_certificate_for_another_host_that_has_expired() {
     let (severity, what) = finding(&findings, "expiry");
     assert_eq!(severity, "error");
     assert!(what.contains("has expired"), "{what}");
+}
+
+#[test]
+fn a_certificate_whose_time_has_not_come_or_is_almost_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = OffsetDateTime::now_utc();
+    for (from, until, severity, says) in [
+        (10, 100, "error", "not valid yet"),
+        (-10, 10, "warning", "expires within 14 days"),
+        (-10, 100, "ok", "more than 14 days"),
+    ] {
+        let (from, until) = (now + Duration::days(from), now + Duration::days(until));
+        certificate_between(folder.path(), &["localhost"], from, until);
+        let server = Running::start(folder.path());
+        let url = format!("https://localhost:{}", server.1);
+        let (findings, _) = examine(folder.path(), &["--cacert", "tls.crt", &url]);
+        let (found, what) = finding(&findings, "expiry");
+        assert_eq!(found, severity, "{findings}");
+        assert!(what.contains(says), "{what}");
+    }
+}
+
+#[test]
+fn what_is_no_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    for (script, check, says) in [
+        (
+            (|_| "220 mail.lan ESMTP\r\n".to_owned()) as fn(&str) -> String,
+            "scheme",
+            "neither HTTP nor TLS",
+        ),
+        (
+            |_| pushes::answer("404 Not Found", ""),
+            "api",
+            "no registry",
+        ),
+        (
+            |_| pushes::answer("502 Bad Gateway", ""),
+            "api",
+            "answers 502",
+        ),
+    ] {
+        let (findings, code) = examine(folder.path(), &[&pushes::scripted(script)]);
+        let (severity, what) = finding(&findings, check);
+        assert_eq!((severity.as_str(), code), ("error", 2), "{findings}");
+        assert!(what.contains(says), "{what}");
+    }
 }
 
 #[test]
@@ -234,8 +317,15 @@ fn a_data_directory() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         text.starts_with("error    write: cannot write to ")
-            && text.contains("\n         fix: chown -R "),
+            && text.contains("\n         fix: name a directory in "),
         "{text}"
+    );
+    let config = "version: 0.1\nstorage: inmemory\n";
+    std::fs::write(folder.path().join("config.yml"), config).unwrap();
+    let (findings, code) = examine(folder.path(), &["config.yml"]);
+    assert_eq!(
+        (finding(&findings, "storage").0.as_str(), code),
+        ("warning", 1)
     );
 }
 

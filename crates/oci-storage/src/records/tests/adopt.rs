@@ -1,0 +1,69 @@
+//! Content that somebody else has written: read, shown, replaced, and never deleted.
+
+use bytes::Bytes;
+use oci_core::Digest;
+use oci_core::error::StoreError;
+use oci_core::store::{BlobMeta, BlobStore, ManifestStore};
+
+use super::harness::{World, block_on, content, push_blob, read_blob, repository};
+use crate::records::{ExtentStore, PoolSpawn};
+
+const KEY: &str = "docker/registry/v2/blobs/sha256/ab/abcd/data";
+
+async fn lies_there(world: &World) -> bool {
+    let found = world.extents.list(KEY, None, 1).await.unwrap();
+    !found.is_empty()
+}
+
+#[test]
+fn what_was_adopted_is_read_where_it_lies_and_stays_there() {
+    let world = World::new(1000);
+    let bytes = content(1, 5000);
+    let digest = Digest::sha256(&bytes);
+    block_on(async {
+        let put = world.extents.put(KEY, vec![Bytes::from(bytes.clone())]);
+        put.await.unwrap();
+        let store = world.process(std::sync::Arc::new(PoolSpawn::default()));
+        assert!(store.adopt(&digest, 5000, KEY).await.unwrap());
+        assert!(!store.adopt(&digest, 5000, KEY).await.unwrap());
+        assert!(read_blob(&store, &digest).await.unwrap() == bytes);
+        let blob = BlobMeta::new(digest, 5000);
+        store.link_blob(&repository("r"), &blob).await.unwrap();
+        assert!(store.has_blob(&repository("r"), &digest).await.unwrap());
+
+        // Pushed again, it is what was pushed.
+        push_blob(&store, &bytes).await.unwrap();
+        assert!(read_blob(&store, &digest).await.unwrap() == bytes);
+        assert!(lies_there(&world).await);
+    });
+}
+
+#[test]
+fn what_was_adopted_and_is_damaged_is_absent_and_not_deleted() {
+    let world = World::new(1000);
+    let digest = Digest::sha256(b"something else");
+    block_on(async {
+        let put = world.extents.put(KEY, vec![Bytes::from(content(1, 5000))]);
+        put.await.unwrap();
+        let store = world.process(std::sync::Arc::new(PoolSpawn::default()));
+        assert!(store.adopt(&digest, 5000, KEY).await.unwrap());
+        assert!(store.discard_damaged(&digest).await.unwrap());
+        assert!(matches!(
+            store.stat(&digest).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(lies_there(&world).await);
+        // It may be adopted again, once somebody has put it right.
+        assert!(store.adopt(&digest, 5000, KEY).await.unwrap());
+    });
+}
+
+#[test]
+fn what_the_engine_has_written_is_not_adopted() {
+    let world = World::new(1000);
+    block_on(async {
+        let store = world.process(std::sync::Arc::new(PoolSpawn::default()));
+        let adopted = store.adopt(&Digest::sha256(b""), 5, "data/x/y").await;
+        assert!(matches!(adopted, Err(StoreError::Unsupported(_))));
+    });
+}

@@ -1,0 +1,46 @@
+//! Pushes many images to replicas on one bucket of moto while they are killed, and reads all back.
+//!
+//! ```text
+//! replica_storm --registryd target/release/registryd --scratch /tmp --pushes 500 --at-once 50
+//! ```
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use registry_object_storage_tests::{Moto, storm::Storm};
+
+/// Pushes images to replicas that are killed.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The program that serves.
+    #[arg(long)]
+    registryd: PathBuf,
+    /// Where moto is installed.
+    #[arg(long)]
+    scratch: PathBuf,
+    /// Images to push.
+    #[arg(long, default_value_t = 500)]
+    pushes: usize,
+    /// How many at a time.
+    #[arg(long, default_value_t = 50)]
+    at_once: usize,
+    /// After how many images a replica is killed, each time.
+    #[arg(long, default_value_t = 5)]
+    kill_every: usize,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    // It runs in another directory.
+    let registryd = arguments.registryd.canonicalize()?;
+    let registryd = registryd.to_string_lossy();
+    std::fs::create_dir_all(&arguments.scratch)?;
+    let moto = Moto::shared(&arguments.scratch.to_string_lossy());
+    let mut storm = Storm::new(arguments.pushes, arguments.at_once);
+    storm.kill_every = arguments.kill_every;
+    let outcome = storm.run(&registryd, &moto.variables("storm"))?;
+    println!("{outcome}");
+    let good = outcome.failed.is_empty() && outcome.lost.is_empty();
+    Ok(ExitCode::from(u8::from(!good)))
+}
