@@ -1,11 +1,6 @@
 //! A collection on a disk that is full, beside deletions, under another user, and with a log that is not what
 //! it should be.
 #![cfg(all(feature = "filesystem", target_os = "linux"))]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a failed expectation is how a test reports"
-)]
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
