@@ -285,6 +285,9 @@ async fn what_is_not_understood_keeps_its_repository_whole() {
         ("changed", now()),
         ("no JSON", now()),
         ("unknown", now()),
+        ("blob of another kind", now()),
+        ("letter case", now()),
+        ("letter case", untagged()),
         ("torn tag", untagged()),
         ("missing", untagged()),
     ] {
@@ -293,6 +296,9 @@ async fn what_is_not_understood_keeps_its_repository_whole() {
         let damaged = push_image(&store, &name("a"), 1, &["t"]).await.unwrap();
         push(&store, &name("a"), &content(5, 50)).await.unwrap();
         push(&store, &name("b"), &content(6, 60)).await.unwrap();
+        // What only an unknown digest leads to.
+        let hidden = push(&store, &name("z"), &content(3, 30)).await.unwrap();
+        let other_link = format!("repositories/a/_layers/sha384/{}/link", "0".repeat(96));
         let data = volume.data(&damaged);
         match what {
             "missing" => std::fs::remove_file(data).unwrap(),
@@ -303,6 +309,17 @@ async fn what_is_not_understood_keeps_its_repository_whole() {
             }
             "no JSON" => std::fs::write(data, "schema").unwrap(),
             "unknown" => volume.plant(&unknown, "sha384:"),
+            "blob of another kind" => volume.plant(&other_link, hidden.to_string()),
+            "letter case" => {
+                let json = format!(r#"{{"schemaVersion":2,"Layers":[{{"Digest":"{hidden}"}}]}}"#);
+                let digest = Digest::sha256(json.as_bytes());
+                let hex = digest.hex();
+                volume.plant(&format!("blobs/sha256/{}/{hex}/data", &hex[..2]), json);
+                let link = format!("repositories/a/_manifests/revisions/sha256/{hex}/link");
+                volume.plant(&link, digest.to_string());
+                let tag = "repositories/a/_manifests/tags/other/current/link";
+                volume.plant(tag, digest.to_string());
+            }
             _ => volume.plant("repositories/a/_manifests/tags/t/current/link", "sha256:"),
         }
         // Another process, which has not seen it whole.
@@ -319,12 +336,14 @@ async fn what_is_not_understood_keeps_its_repository_whole() {
             "{heard:?}",
             heard = heard.whole
         );
+        let hides = matches!(what, "blob of another kind" | "letter case");
         assert_eq!(
             (collected.removed.count, collected.removed_links),
-            (1, 1),
+            (2 - u64::from(hides), 2),
             "{what}: {:?}",
             heard.candidates
         );
+        assert_eq!(read(&store, &hidden).await.is_ok(), hides, "{what}");
         for seed in [1, 1_000_001] {
             let length = if seed == 1 { 100 } else { 5000 };
             assert!(
@@ -439,7 +458,7 @@ async fn a_run_that_is_cut_off_is_cleared_up_by_the_next_start_or_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_log_ends_the_run_and_keeps_everything() {
-    for line in ["blob a sha256:00\n", "blob a", "manifest a/b\n"] {
+    for line in ["blob a sha256:0 0\n", "blob A", "link a/b\n"] {
         let volume = Volume::new();
         let store = volume.open();
         let garbage = push(&store, &name("a"), &content(7, 300)).await.unwrap();

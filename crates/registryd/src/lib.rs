@@ -12,6 +12,7 @@ mod files;
 pub mod health;
 pub mod metrics;
 mod new_password;
+mod retention;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

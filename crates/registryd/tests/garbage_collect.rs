@@ -178,6 +178,51 @@ fn where_there_is_nothing_to_collect_it_says_so_and_makes_nothing() {
     assert!(!missing.exists());
 }
 
+#[test]
+fn retention_names_each_tag_with_the_reason_and_lets_go_of_what_no_rule_keeps() {
+    let volume = Volume::new();
+    let retention = "  retention: {policies: [{repositories: ['team/*'], keeptags: [{patterns: [latest]}, \
+                     {patterns: ['v.*'], mostrecentlypushedcount: 1, pushedwithin: 1h}]}]}\n";
+    let config = volume.config(retention);
+    let hours =
+        |hours: u64| std::time::SystemTime::now() - std::time::Duration::from_secs(3600 * hours);
+    for (tag, age) in [("latest", 500), ("v1", 48), ("v2", 24), ("old", 500)] {
+        volume.image(tag.as_bytes(), Some(tag));
+        let link = format!("repositories/team/app/_manifests/tags/{tag}/current/link");
+        let times = fs::FileTimes::new().set_modified(hours(age));
+        let link = fs::File::open(volume.at(&link)).unwrap();
+        link.set_times(times).unwrap();
+    }
+    let retention = |arguments: &[&str]| {
+        let arguments = [&["retention"], arguments].concat();
+        let output = registryd(&arguments, &config).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let has = |tag: &str| {
+        let link = format!("repositories/team/app/_manifests/tags/{tag}/current/link");
+        volume.at(&link).exists()
+    };
+    let said = retention(&["--dry-run"]);
+    for line in [
+        "team/app:latest stays (a rule keeps every tag like it)",
+        "team/app:v1 would go (it is neither among those pushed last nor new enough)",
+        "team/app:v2 stays (it was pushed last)",
+        "team/app:old would go (no rule keeps tags like it)",
+        "1 repositories with a policy: 2 tags would stay, 2 would go",
+    ] {
+        assert!(said.contains(line), "no {line:?} in {said}");
+    }
+    assert!(has("v1") && has("old"), "{said}");
+    let said = retention(&["--quiet"]);
+    assert!(
+        said.contains("team/app:v1 went") && !said.contains(":v2"),
+        "{said}"
+    );
+    assert!(has("latest") && has("v2") && !has("v1") && !has("old"));
+}
+
 struct Serving(Child);
 
 impl Drop for Serving {

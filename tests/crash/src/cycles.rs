@@ -43,6 +43,8 @@ pub struct Plan {
     pub demand: Demand,
     /// The time a restart may take until the first good answer.
     pub ready_limit: Duration,
+    /// In which stores garbage is collected all the time, without grace.
+    pub collect: Collect,
     /// Lets the server believe that these syscalls sync, while they do nothing: the run must find that.
     pub without_sync: Option<String>,
     /// The seed of every choice.
@@ -59,8 +61,32 @@ impl Plan {
             epoch: 25,
             demand,
             ready_limit: Duration::from_secs(2),
+            collect: Collect::Never,
             without_sync: None,
             seed,
+        }
+    }
+}
+
+/// In which of a run's stores garbage is collected all the time, without grace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[non_exhaustive]
+pub enum Collect {
+    /// In none.
+    #[default]
+    Never,
+    /// In every second, the first one included.
+    Alternate,
+    /// In all.
+    Always,
+}
+
+impl Collect {
+    fn in_store(self, serial: u32) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Alternate => serial.is_multiple_of(2),
+            Self::Always => true,
         }
     }
 }
@@ -75,6 +101,8 @@ pub struct Report {
     pub acknowledged: u64,
     /// Objects read back and compared.
     pub compared: usize,
+    /// Blobs that were found to be collected, acknowledged and never needed.
+    pub collected: u64,
     /// Interrupted uploads that went on from an offset above zero.
     pub resumed: u32,
     /// Interrupted uploads that went on from zero.
@@ -95,11 +123,12 @@ impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} cycles, {} acknowledged, {} objects compared, uploads: {} resumed, {} from zero, {} \
+            "{} cycles, {} acknowledged, {} objects compared, {} blobs collected, uploads: {} resumed, {} from zero, {} \
              were complete, {} sessions gone; slowest start {} ms; {} violations",
             self.cycles,
             self.acknowledged,
             self.compared,
+            self.collected,
             self.resumed,
             self.resumed_at_zero,
             self.complete,
@@ -126,6 +155,7 @@ pub fn run(
         .map(|id| Pusher::new(id, plan.seed, plan.sizes))
         .collect();
     let mut shared = Shared::default();
+    let mut program = program.clone();
     let mut server = None;
     while report.cycles < plan.cycles {
         let up = if let Some(up) = server.take() {
@@ -134,8 +164,13 @@ pub fn run(
             machine.renew()?;
             std::fs::create_dir_all(machine.storage())?;
             shared = Shared::default();
-            pushers.iter_mut().for_each(Pusher::reset);
-            Server::start(program, machine.storage(), scratch)?
+            let collect = plan.collect.in_store(report.cycles / plan.epoch);
+            program = program.collecting(collect);
+            for pusher in &mut pushers {
+                pusher.reset();
+                pusher.ledger.collected = collect;
+            }
+            Server::start(&program, machine.storage(), scratch)?
         };
         let before = acknowledged(&pushers);
         let tracer = plan
@@ -147,7 +182,7 @@ pub fn run(
         drop(tracer);
         report.cycles += 1;
         report.acknowledged += acknowledged(&pushers) - before;
-        match Server::start(program, machine.storage(), scratch) {
+        match Server::start(&program, machine.storage(), scratch) {
             Ok(up) => {
                 let took = up.ready_after();
                 report.slowest_start = report.slowest_start.max(took);
@@ -240,6 +275,7 @@ fn look(
                         }
                     }
                 }
+                let gone = ledger.gone;
                 let depth = if everything {
                     Depth::All
                 } else {
@@ -254,6 +290,7 @@ fn look(
                 );
                 let mut report = collected.lock().unwrap_or_else(PoisonError::into_inner);
                 report.compared += read;
+                report.collected += ledger.gone - gone;
             });
         }
     });

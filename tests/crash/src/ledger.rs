@@ -2,6 +2,9 @@
 //!
 //! A request is noted before it is sent and settled by its answer. What a crash leaves unsettled may
 //! be found either way, once: the first look after the crash settles it.
+//!
+//! Beside a collector without grace, a blob that no manifest needs may go at any time. What an acknowledged
+//! manifest needs may not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,6 +83,10 @@ pub struct Ledger {
     pub touched_manifests: BTreeSet<Key>,
     /// Requests that were acknowledged.
     pub acknowledged: u64,
+    /// Whether a collector is at work.
+    pub collected: bool,
+    /// Blobs that were acknowledged and collected before a manifest needed them.
+    pub gone: u64,
 }
 
 impl Ledger {
@@ -115,10 +122,10 @@ impl Ledger {
         self.set_blob(
             repository,
             digest,
-            if done {
-                Presence::Absent
-            } else {
-                Presence::Present
+            match (done, self.collected) {
+                (true, _) => Presence::Absent,
+                (false, true) => Presence::Unknown,
+                (false, false) => Presence::Present,
             },
         );
     }
@@ -166,6 +173,36 @@ impl Ledger {
                 BTreeSet::from([Some(digest.to_owned())]),
             );
         }
+    }
+
+    /// It was refused, because some of `blobs` are gone.
+    pub fn manifest_refused(
+        &mut self,
+        repository: &str,
+        digest: &str,
+        tag: Option<&str>,
+        blobs: &[String],
+    ) {
+        self.set_manifest(repository, digest, Presence::Absent);
+        let key = tag.map(|tag| (repository.to_owned(), tag.to_owned()));
+        if let Some(targets) = key.and_then(|key| self.tags.get_mut(&key)) {
+            targets.remove(&Some(digest.to_owned()));
+        }
+        for blob in blobs {
+            self.set_blob(repository, blob, Presence::Unknown);
+        }
+    }
+
+    /// The blobs that manifests need which are there.
+    pub fn needed(&self) -> BTreeSet<Key> {
+        let mut needed = BTreeSet::new();
+        for ((repository, _), manifest) in &self.manifests {
+            if manifest.presence == Presence::Present {
+                let digests = blobs_of(&manifest.bytes).into_iter();
+                needed.extend(digests.map(|digest| (repository.clone(), digest)));
+            }
+        }
+        needed
     }
 
     /// A manifest is about to be deleted, with every tag that points at it.
@@ -225,4 +262,14 @@ impl Ledger {
             targets.retain(|target| target.is_none() == done);
         }
     }
+}
+
+/// The digests of config and layers.
+pub(crate) fn blobs_of(manifest: &[u8]) -> Vec<String> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let layers = manifest.get("layers").and_then(|layers| layers.as_array());
+    let descriptors = layers.into_iter().flatten().chain(manifest.get("config"));
+    descriptors
+        .filter_map(|descriptor| descriptor.get("digest")?.as_str().map(str::to_owned))
+        .collect()
 }

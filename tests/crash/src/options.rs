@@ -12,8 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use crate::{
+    cycles::{Collect, Plan, Report},
     pause,
-    program::{Kind, Program},
+    program::{Kind, Program, Store},
     server::nanoseconds,
 };
 
@@ -76,6 +77,41 @@ impl Options {
             eprintln!("FAILED: not finished after {limit:?}");
             std::process::exit(3);
         });
+    }
+}
+
+/// What the server keeps its content in, and does beside serving, in the programs that run cycles.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[non_exhaustive]
+pub struct Variant {
+    /// The store under test.
+    #[arg(long, value_enum, default_value_t)]
+    pub store: Store,
+    /// Collects garbage all the time and without grace, and makes some: what an acknowledged manifest needs
+    /// must stay.
+    #[arg(long, value_enum, value_name = "STORES", num_args = 0..=1, default_value_t, default_missing_value = "always")]
+    pub collect: Collect,
+}
+
+impl Variant {
+    /// Makes a plan fit.
+    pub fn apply(&self, plan: &mut Plan) {
+        plan.collect = self.collect;
+        if self.store == Store::Sled {
+            // It reads its log back before it serves.
+            plan.ready_limit = Duration::from_secs(10);
+        }
+    }
+
+    /// Whether a run did what it was to do.
+    ///
+    /// # Errors
+    /// If a collector was to be at work and nothing was collected.
+    pub fn check(&self, report: &Report) -> Result<()> {
+        if self.collect != Collect::Never && report.collected == 0 {
+            bail!("the collector collected nothing: {report}");
+        }
+        Ok(())
     }
 }
 

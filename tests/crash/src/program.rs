@@ -24,6 +24,19 @@ pub struct Program {
     kind: Kind,
     path: PathBuf,
     environment: Vec<(OsString, OsString)>,
+    store: Store,
+    collecting: bool,
+}
+
+/// Where the server keeps its content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[non_exhaustive]
+pub enum Store {
+    /// `storage.filesystem`.
+    #[default]
+    Filesystem,
+    /// `storage.sled`.
+    Sled,
 }
 
 impl Program {
@@ -68,7 +81,23 @@ impl Program {
             kind,
             path,
             environment: Vec::new(),
+            store: Store::default(),
+            collecting: false,
         })
+    }
+
+    /// Keeps content in another store.
+    #[must_use]
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Whether garbage is collected all the time, without grace.
+    #[must_use]
+    pub fn collecting(mut self, collecting: bool) -> Self {
+        self.collecting = collecting;
+        self
     }
 
     /// Sets an environment variable of the server.
@@ -102,10 +131,19 @@ impl Program {
 
     /// The configuration file's text.
     pub(crate) fn config(&self, storage: &Path, address: &str, tls: Option<&Tls>) -> String {
+        let storage = storage.display();
+        let store = match self.store {
+            Store::Filesystem => format!("filesystem:\n    rootdirectory: {storage}"),
+            Store::Sled => format!("sled:\n    path: {storage}/sled"),
+        };
+        let collection = if self.collecting {
+            "  gc:\n    enabled: true\n    interval: 100ms\n    grace: 0s\n    maxshare: 100\n"
+        } else {
+            ""
+        };
         let mut text = format!(
-            "version: 0.1\nlog:\n  level: warn\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {}\n  \
-             delete:\n    enabled: true\nhttp:\n  addr: {address}\n",
-            storage.display()
+            "version: 0.1\nlog:\n  level: warn\n  accesslog:\n    disabled: true\nstorage:\n  {store}\n  \
+             delete:\n    enabled: true\n{collection}http:\n  addr: {address}\n"
         );
         if self.kind == Kind::Distribution {
             // Its upload locations are signed: sessions would not outlive the process.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    ledger::{Interrupted, Key, Ledger, Presence},
+    ledger::{Interrupted, Key, Ledger, Presence, blobs_of},
     payload::{Payload, Random, digest},
     registry::{Error, MANIFEST_TYPE, Registry, Session},
     resume::{self, Demand},
@@ -73,7 +73,10 @@ impl Pusher {
 
     /// Forgets everything: the store is a new one.
     pub fn reset(&mut self) {
-        self.ledger = Ledger::default();
+        self.ledger = Ledger {
+            collected: self.ledger.collected,
+            ..Ledger::default()
+        };
     }
 
     /// Pushes until the machine fails.
@@ -282,7 +285,7 @@ impl Pusher {
         self.ledger.blob_begun(repository, &payload, true);
         if registry.mount(repository, &from, payload.digest())? {
             self.ledger.blob_done(repository, payload.digest());
-        } else {
+        } else if !self.ledger.collected {
             shared.violations.add(
                 Kind::Lost,
                 format!("{from} does not hold {} to be mounted", payload.digest()),
@@ -325,7 +328,17 @@ impl Pusher {
         self.ledger
             .manifest_begun(repository, &digest, &bytes, tag.as_deref());
         let reference = tag.as_deref().unwrap_or(&digest);
-        registry.put_manifest(repository, reference, &bytes)?;
+        match registry.put_manifest(repository, reference, &bytes) {
+            Err(Error::Refused { body, .. })
+                if self.ledger.collected && body.contains("MANIFEST_BLOB_UNKNOWN") =>
+            {
+                let blobs = blobs_of(&bytes);
+                self.ledger
+                    .manifest_refused(repository, &digest, tag.as_deref(), &blobs);
+                return Ok(());
+            }
+            put => put?,
+        }
         self.ledger
             .manifest_done(repository, &digest, tag.as_deref());
         Ok(())

@@ -28,11 +28,19 @@ pub fn verify(
     violations: &Violations,
 ) -> usize {
     let mut read = 0;
+    let needed = ledger.needed();
     for key in selection(ledger.blobs.keys(), &ledger.touched_blobs, depth, random) {
         let Some(blob) = ledger.blobs.get_mut(&key) else {
             continue;
         };
         read += 1;
+        let may_go = ledger.collected && !needed.contains(&key);
+        match (ledger.collected, blob.presence) {
+            (true, Presence::Present) if may_go => blob.presence = Presence::Unknown,
+            (true, Presence::Unknown) if !may_go => blob.presence = Presence::Present,
+            _ => {}
+        }
+        let undecided = blob.presence == Presence::Unknown;
         let found = registry.blob(&key.0, &blob.payload);
         let what = || {
             format!(
@@ -48,6 +56,11 @@ pub fn verify(
             what,
             violations,
         );
+        if may_go && undecided && blob.presence == Presence::Absent {
+            // What is collected may come back with the power: nobody was told that it is gone.
+            blob.presence = Presence::Unknown;
+            ledger.gone += 1;
+        }
     }
     for key in selection(
         ledger.manifests.keys(),

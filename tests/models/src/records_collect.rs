@@ -133,6 +133,10 @@ enum WriterAt {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that a step reads or writes"
+)]
 struct Writer {
     at: WriterAt,
     /// Which try this is.

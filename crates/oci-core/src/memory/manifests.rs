@@ -8,7 +8,9 @@ use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::manifest::{Manifest, ManifestReference, ReferenceKind};
 use crate::name::{RepositoryName, Tag};
-use crate::store::{BlobMeta, ManifestStore, Page, PageRequest, PutManifest, StoredManifest};
+use crate::store::{
+    BlobMeta, ManifestStore, Page, PageRequest, PutManifest, StoredManifest, TagState,
+};
 
 #[async_trait]
 impl ManifestStore for MemoryStore {
@@ -64,6 +66,9 @@ impl ManifestStore for MemoryStore {
         repository.manifests.insert(*put.digest, stored);
         for write in put.tags {
             repository.tags.insert(write.tag.clone(), *put.digest);
+            repository
+                .pushed
+                .insert(write.tag.clone(), self.clock.now());
         }
         if let Some(subject) = put.manifest.subject().and_then(|subject| subject.digest()) {
             let descriptor = put.manifest.descriptor(*put.digest);
@@ -110,6 +115,29 @@ impl ManifestStore for MemoryStore {
             .tags
             .remove(tag)
             .ok_or(StoreError::NotFound)
+    }
+
+    async fn tag_state(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<TagState, StoreError> {
+        self.lock().repository(repository)?.tag_state(tag)
+    }
+
+    async fn untag_if(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        expected: &TagState,
+    ) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let repository = state.repository_mut(repository)?;
+        if repository.tag_state(tag)? != *expected {
+            return Err(StoreError::Precondition);
+        }
+        repository.tags.remove(tag);
+        Ok(())
     }
 
     async fn tags(
@@ -229,6 +257,16 @@ impl ManifestStore for MemoryStore {
         } else {
             Err(StoreError::NotFound)
         }
+    }
+}
+
+impl Repository {
+    fn tag_state(&self, tag: &Tag) -> Result<TagState, StoreError> {
+        let digest = self.tags.get(tag).ok_or(StoreError::NotFound)?;
+        Ok(TagState {
+            pushed: self.pushed.get(tag).copied(),
+            ..TagState::new(*digest)
+        })
     }
 }
 

@@ -39,7 +39,7 @@ impl MemoryStore {
         Self::with_clock(Arc::new(SystemClock::new()))
     }
 
-    /// An empty store whose uploads age by `clock`.
+    /// An empty store whose uploads and tags age by `clock`.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self {
             state: Arc::default(),
@@ -85,6 +85,8 @@ struct Repository {
     blobs: BTreeSet<Digest>,
     manifests: BTreeMap<Digest, (ManifestType, Bytes)>,
     tags: BTreeMap<Tag, Digest>,
+    /// When each tag was pushed last.
+    pushed: BTreeMap<Tag, SystemTime>,
     /// By subject, then by referrer.
     referrers: BTreeMap<Digest, BTreeMap<Digest, Descriptor>>,
 }

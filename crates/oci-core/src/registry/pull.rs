@@ -124,6 +124,20 @@ impl Registry {
         Ok(manifest)
     }
 
+    /// Makes the answer that a manifest is there a promise, for somebody who may push: it is kept from the
+    /// collector for its grace period, and an index of it can be pushed meanwhile.
+    ///
+    /// # Errors
+    /// `MANIFEST_UNKNOWN` if it was collected since it was read.
+    pub async fn claim_manifest(
+        &self,
+        repository: &RepositoryName,
+        manifest: &StoredManifest,
+    ) -> Result<(), RegistryError> {
+        let claimed = self.inner.manifests.claim_manifest(repository, manifest);
+        claimed.await.map_err(or(ErrorCode::ManifestUnknown))
+    }
+
     pub(super) async fn check_visible(
         &self,
         repository: &RepositoryName,

@@ -202,6 +202,8 @@ pub struct Collected {
     pub content: Amount,
     /// Content that nothing refers to and that is still within its grace.
     pub young: Amount,
+    /// Of the content that is within its grace, what manifests needed that go: it goes when it is older.
+    pub orphaned: Amount,
     /// Content that nothing keeps.
     pub garbage: Amount,
     /// Links of blobs to repositories that nothing keeps.
@@ -222,6 +224,17 @@ pub struct Collected {
     pub revived: u64,
     /// How long it took.
     pub duration: Duration,
+}
+
+impl Collected {
+    /// Whether so much is garbage that a person should look at it first.
+    ///
+    /// Content that goes later because of the manifests that go now counts as well. So does content without
+    /// a single repository: a volume that is being restored, or half mounted.
+    pub fn is_unusual(&self, brake: &Brake) -> bool {
+        let goes = self.garbage.bytes.saturating_add(self.orphaned.bytes);
+        (self.repositories == 0 && self.garbage.count > 0) || brake.stops(goes, self.content.bytes)
+    }
 }
 
 /// Pieces of content, and their bytes.

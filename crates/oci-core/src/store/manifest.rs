@@ -1,6 +1,7 @@
 //! The metadata plane.
 
 use std::fmt::Debug;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -54,6 +55,21 @@ pub trait ManifestStore: Debug + Send + Sync + 'static {
         digest: &Digest,
     ) -> Result<StoredManifest, StoreError>;
 
+    /// Keeps a manifest that somebody who may push was told is there, with all it needs, for the grace period
+    /// of a collection. Only to be asked for where manifests can be collected at all; by itself it does
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if it was collected since it was read.
+    async fn claim_manifest(
+        &self,
+        repository: &RepositoryName,
+        manifest: &StoredManifest,
+    ) -> Result<(), StoreError> {
+        let _ = (repository, manifest);
+        Ok(())
+    }
+
     /// Makes a manifest and its tags visible.
     ///
     /// # Errors
@@ -79,6 +95,36 @@ pub trait ManifestStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NotFound`].
     async fn untag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Digest, StoreError>;
+
+    /// What a tag points to and since when, for maintenance.
+    ///
+    /// # Errors
+    /// As [`ManifestStore::resolve`], which this asks unless a store knows more.
+    async fn tag_state(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<TagState, StoreError> {
+        self.resolve(repository, tag).await.map(TagState::new)
+    }
+
+    /// Removes a tag, unless it was pushed since `expected` was its [state](ManifestStore::tag_state). The
+    /// manifest stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Precondition`] if it was; [`StoreError::NotFound`]; [`StoreError::Unsupported`], as this
+    /// method says by itself, of a store that cannot do it in one step.
+    async fn untag_if(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        expected: &TagState,
+    ) -> Result<(), StoreError> {
+        let _ = (repository, tag, expected);
+        Err(StoreError::Unsupported(
+            "removing a tag unless it is pushed meanwhile",
+        ))
+    }
 
     /// A page of the repository's tags.
     ///
@@ -236,6 +282,29 @@ impl TagPrecondition {
             Self::Absent => current.is_none(),
             Self::None => true,
             Self::PointsAt(digest) => current == Some(digest),
+        }
+    }
+}
+
+/// A tag at one moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct TagState {
+    /// What it points to.
+    pub digest: Digest,
+    /// When it was pushed last, be it to the same manifest, as far as its store knows.
+    pub pushed: Option<SystemTime>,
+    /// What tells that push from others, if its store gives it a number.
+    pub push: Option<u128>,
+}
+
+impl TagState {
+    /// A tag that points to `digest`, nobody knows since when.
+    pub fn new(digest: Digest) -> Self {
+        Self {
+            digest,
+            pushed: None,
+            push: None,
         }
     }
 }

@@ -20,7 +20,9 @@ pub use collect::{
     Amount, Brake, Candidate, CandidateKind, CollectEnd, CollectObserver, CollectOptions,
     Collected, Phase,
 };
-pub use manifest::{ManifestStore, PutManifest, StoredManifest, TagPrecondition, TagWrite};
+pub use manifest::{
+    ManifestStore, PutManifest, StoredManifest, TagPrecondition, TagState, TagWrite,
+};
 pub use page::{Page, PageRequest};
 pub use presign::{PresignOptions, PresignedRead, PresignedReads};
 pub use upload::{

@@ -208,6 +208,27 @@ pub(super) async fn tags(place: &dyn StoreUnderTest) {
     put("moving", TagPrecondition::Absent)
         .await
         .expect("a removed tag is absent");
+
+    let manifests = &stores.manifests;
+    let moving = tag("moving");
+    let state = manifests.tag_state(&name, &moving).await.unwrap();
+    assert_eq!(state.digest, first);
+    let mut other = state;
+    other.digest = second;
+    match manifests.untag_if(&name, &moving, &other).await {
+        // What needs it is not for this store.
+        Err(StoreError::Unsupported(_)) => return,
+        refused => assert!(matches!(refused, Err(StoreError::Precondition))),
+    }
+    assert_eq!(current().await, first);
+    manifests.untag_if(&name, &moving, &state).await.unwrap();
+    for gone in [
+        manifests.resolve(&name, &moving).await.map(drop),
+        manifests.tag_state(&name, &moving).await.map(drop),
+        manifests.untag_if(&name, &moving, &state).await,
+    ] {
+        assert!(gone.unwrap_err().is_not_found());
+    }
 }
 
 pub(super) async fn delete(place: &dyn StoreUnderTest) {

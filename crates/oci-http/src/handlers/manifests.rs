@@ -1,11 +1,13 @@
 //! `manifests/<reference>`: OCI distribution-spec, "Pulling manifests", "Pushing Manifests" and
 //! "Deleting Manifests".
 
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
 use oci_core::registry::PushManifest;
 use oci_core::store::TagPrecondition;
-use oci_core::{Digest, ErrorCode, Reference, RegistryError, RepositoryName, StoreError, Tag};
+use oci_core::{
+    Action, Digest, ErrorCode, Reference, RegistryError, RepositoryName, StoreError, Tag,
+};
 
 use super::{Exchange, nearest};
 use crate::conditions::{self, WriteCondition};
@@ -33,6 +35,14 @@ pub(super) async fn get(
         Reference::Digest(_) => Cache::Immutable,
         Reference::Tag(_) => Cache::Revalidate,
     };
+    // Somebody who may push asks so in order to leave out a push: "yes" must stay true until then. A tag
+    // keeps what it leads to by itself.
+    if x.head.method == Method::HEAD
+        && matches!(reference, Reference::Digest(_))
+        && x.caller.may_in(repository, Action::Push).await?
+    {
+        x.registry.claim_manifest(repository, &manifest).await?;
+    }
     if conditions::not_modified(&x.head.headers, &manifest.digest) {
         return Ok(Reply::not_modified(&manifest.digest, cache));
     }

@@ -145,6 +145,28 @@ impl Inner {
         }
     }
 
+    /// Protects a manifest that a pusher is told exists; `None` if there was nothing to do.
+    ///
+    /// Where every manifest keeps itself, nothing is asked of this. So what is too new to be collected by
+    /// its age is left alone: many who may push only pull.
+    pub(super) fn claim_manifest(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+        manifest: ManifestReference,
+    ) -> Result<Option<Ticket>, Failure> {
+        let revision = self.layout.revision_link(repository, &manifest.digest);
+        if metadata(&revision)?.is_some_and(|found| !self.is_stale(&found)) {
+            return Ok(None);
+        }
+        match self.claim(repository, &[manifest]) {
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(Failure::Store(StoreError::MissingReferences(_))) => {
+                Err(StoreError::NotFound.into())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Makes a blob visible in a repository.
     pub(super) fn link_blob(
         self: &Arc<Self>,
@@ -217,15 +239,20 @@ impl Inner {
 
     /// Makes content look new to a collector if it is not. Returns its metadata from then on.
     pub(super) fn touch_if_old(&self, path: &Path, metadata: Metadata) -> io::Result<Metadata> {
-        let age = metadata
-            .modified()
-            .ok()
-            .and_then(|modified| self.clock.now().duration_since(modified).ok());
-        if age.is_some_and(|age| age > self.grace / 4) {
+        if self.is_stale(&metadata) {
             touch(path)?;
             return fs::metadata(path);
         }
         Ok(metadata)
+    }
+
+    /// Whether a quarter of the grace period is over since a file was made or used last.
+    fn is_stale(&self, metadata: &Metadata) -> bool {
+        let age = metadata
+            .modified()
+            .ok()
+            .and_then(|modified| self.clock.now().duration_since(modified).ok());
+        age.is_some_and(|age| age > self.grace / 4)
     }
 }
 

@@ -234,9 +234,11 @@ impl Inner {
         for write in &put.tags {
             let index = self.layout.tag_index(repository, &write.tag, &put.digest);
             self.put_link(shared, &index, &put.digest, &mut spare.links, dirty)?;
-            let moves = self
-                .current(repository, &write.tag)?
-                .is_some_and(|current| current != put.digest);
+            let before = self.current(repository, &write.tag)?;
+            let moves = before.is_some_and(|before| before != put.digest);
+            if before == Some(put.digest) {
+                self.touch_tag(repository, &write.tag)?;
+            }
             if moves && !committed {
                 // Renames in different directories may reach the disk in any order. Were this one kept
                 // and the revision lost, a tag that was acknowledged would point to nothing.

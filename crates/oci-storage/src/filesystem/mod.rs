@@ -331,13 +331,22 @@ impl Inner {
         for directory in [
             self.layout.blobs(),
             self.layout.repositories(),
+            self.layout.ours(),
             self.layout.temporary(),
             self.layout.uploads(),
         ] {
+            let is_new = !directory.is_dir();
             self.disk.ensure_directory(&directory, &mut dirty)?;
+            if is_new {
+                collect::share(&directory)?;
+            }
         }
         self.sections.create()?;
-        drop(self.disk.unsynced_temporary(b"writable")?);
+        match self.disk.unsynced_temporary(b"writable") {
+            // What is full can still be read, and collected.
+            Err(error) if durable::is_full(&error) => {}
+            written => drop(written?),
+        }
         self.sweep_temporary();
         self.recover_collection();
         self.disk.listings().sweep(&self.disk);

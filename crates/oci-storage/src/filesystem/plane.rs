@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use oci_core::runtime::{BlockingPool, BlockingTask, run_blocking};
 use oci_core::store::{
     BlobMeta, BlobRead, Capabilities, Claim, CollectObserver, CollectOptions, Collected, Page,
-    PageRequest, PutManifest, ReadRange, StoredManifest, UploadId, UploadOptions, UploadScope,
-    UploadStatus,
+    PageRequest, PutManifest, ReadRange, StoredManifest, TagState, UploadId, UploadOptions,
+    UploadScope, UploadStatus,
 };
 use oci_core::{
-    BlobStore, BlobUpload, Descriptor, Digest, ManifestReference, ManifestStore, RepositoryName,
-    StoreError, Tag,
+    BlobStore, BlobUpload, Descriptor, Digest, ManifestReference, ManifestStore, ReferenceKind,
+    RepositoryName, StoreError, Tag,
 };
 
 use super::Filesystem;
@@ -135,10 +136,16 @@ impl BlobStore for Filesystem {
         let options = options.clone();
         let unwanted = StopOnDrop::default();
         let stop = Arc::clone(&unwanted.0);
-        self.run("collecting garbage", move |inner| {
+        let inner = Arc::clone(&self.inner);
+        // Not on the pool: requests would have a thread less for as long as it takes, and of a pool of one
+        // thread none.
+        let done = run_blocking(&OwnThread, move || {
             inner.collect(&options, &*observer, &stop)
-        })
-        .await
+        });
+        match done.await {
+            Ok(collected) => collected.map_err(|failure| failure.in_context("collecting garbage")),
+            Err(closed) => Err(StoreError::unavailable("collecting garbage", closed)),
+        }
     }
 
     async fn blobs(&self, page: &PageRequest) -> Result<Page<BlobMeta>, StoreError> {
@@ -196,6 +203,26 @@ impl ManifestStore for Filesystem {
         .await
     }
 
+    async fn claim_manifest(
+        &self,
+        repository: &RepositoryName,
+        manifest: &StoredManifest,
+    ) -> Result<(), StoreError> {
+        let size = manifest.bytes.len() as u64;
+        let kind = ReferenceKind::Manifest;
+        let needed = ManifestReference::new(kind, manifest.digest, size);
+        let repository = repository.clone();
+        let ticket = self
+            .run("claiming a manifest", move |inner| {
+                inner.claim_manifest(&repository, needed)
+            })
+            .await?;
+        match ticket {
+            Some(ticket) => wait("claiming a manifest", ticket).await,
+            None => Ok(()),
+        }
+    }
+
     async fn put(&self, put: PutManifest<'_>) -> Result<(), StoreError> {
         self.put_manifest(put).await
     }
@@ -224,6 +251,33 @@ impl ManifestStore for Filesystem {
             .await?;
         wait("deleting a tag", ticket).await?;
         Ok(digest)
+    }
+
+    async fn tag_state(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<TagState, StoreError> {
+        let (repository, tag) = (repository.clone(), tag.clone());
+        self.run("reading a tag", move |inner| {
+            inner.tag_state(&repository, &tag)
+        })
+        .await
+    }
+
+    async fn untag_if(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        expected: &TagState,
+    ) -> Result<(), StoreError> {
+        let (repository, tag, expected) = (repository.clone(), tag.clone(), *expected);
+        let ticket = self
+            .run("deleting a tag", move |inner| {
+                inner.untag_if(&repository, &tag, &expected)
+            })
+            .await?;
+        wait("deleting a tag", ticket).await
     }
 
     async fn tags(
@@ -324,6 +378,18 @@ impl ManifestStore for Filesystem {
             })
             .await?;
         wait("unlinking a blob", ticket).await
+    }
+}
+
+/// A thread for each task.
+#[derive(Debug)]
+struct OwnThread;
+
+impl BlockingPool for OwnThread {
+    fn execute(&self, task: BlockingTask) {
+        let thread = std::thread::Builder::new().name("registry-collector".to_owned());
+        // Without a thread the task is dropped, which who waits for it sees.
+        let _ = thread.spawn(task);
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use oci_core::{Digest, RepositoryName};
 use rustix::fs::{FlockOperation, flock};
 
+use super::collect::share;
+
 /// The sections of one volume.
 #[derive(Debug)]
 pub(super) struct Sections {
@@ -19,6 +21,7 @@ pub(super) struct Sections {
     lock: PathBuf,
     collector: PathBuf,
     delta: PathBuf,
+    spare_delta: PathBuf,
 }
 
 impl Sections {
@@ -29,17 +32,22 @@ impl Sections {
             lock: directory.join("lock"),
             collector: directory.join("gc.lock"),
             delta: directory.join("delta"),
+            spare_delta: directory.join("delta.spare"),
         }
     }
 
     /// Makes the lock files. They are never removed.
     pub(super) fn create(&self) -> io::Result<()> {
-        for path in [&self.gate, &self.lock] {
+        for path in [&self.gate, &self.lock, &self.collector] {
+            if path.exists() {
+                continue;
+            }
             OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .open(path)?;
+            share(path)?;
         }
         Ok(())
     }
@@ -86,19 +94,16 @@ impl Sections {
         &self.delta
     }
 
+    /// An empty log, kept for the next collector.
+    pub(super) fn spare_delta(&self) -> PathBuf {
+        self.spare_delta.clone()
+    }
+
     /// Makes the caller the one collector, for as long as it keeps what is returned; `None` if there is
     /// one.
     pub(super) fn lock_collector(&self) -> io::Result<Option<CollectorLock>> {
         // Whoever may read it may lock it, be it another user's.
-        let held = match File::open(&self.collector) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&self.collector)?,
-            held => held?,
-        };
+        let held = File::open(&self.collector)?;
         let locked = attempt(&held, FlockOperation::NonBlockingLockExclusive)?;
         Ok(locked.then_some(CollectorLock { _held: held }))
     }
@@ -187,8 +192,9 @@ impl Shared<'_> {
             Logged::Blob => "blob",
             Logged::Manifest => "manifest",
         };
-        // One write: lines of two processes never mix.
-        log.write_all(format!("{kind} {repository} {digest}\n").as_bytes())
+        // One write: lines of two processes never mix. But a full disk may take only a part of it; so that
+        // this does not run into the next line, each begins with a line break of its own.
+        log.write_all(format!("\n{kind} {repository} {digest}\n").as_bytes())
     }
 }
 
@@ -371,6 +377,6 @@ mod tests {
         std::fs::write(&delta, "").unwrap();
         log().unwrap();
         let text = std::fs::read_to_string(&delta).unwrap();
-        assert_eq!(text, format!("blob a/b {digest}\n"));
+        assert_eq!(text, format!("\nblob a/b {digest}\n"));
     }
 }

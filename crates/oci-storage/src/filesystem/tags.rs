@@ -2,11 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use oci_core::store::TagState;
 use oci_core::{Digest, RepositoryName, StoreError, Tag};
 
+use super::blobs::touch;
 use super::durable::{Dirty, Ticket};
-use super::links::{self, Link};
+use super::links::{self, Link, metadata};
 use super::listing::names_in;
 use super::section::{Mode, lock_repository};
 use super::{Failure, Inner};
@@ -46,6 +49,50 @@ impl Inner {
         Ok((digest, self.disk.commit(dirty)))
     }
 
+    /// What a tag points to, and when it was pushed last: that is when its link was written, or touched by a
+    /// push of what it points to already.
+    pub(super) fn tag_state(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<TagState, Failure> {
+        let link = self.layout.tag_current(repository, tag);
+        // First: a push between the two makes the tag look older, and its removal fails.
+        let written = metadata(&link)?.ok_or(StoreError::NotFound)?;
+        let mut state = TagState::new(self.tag_target(repository, tag)?);
+        state.pushed = written.modified().ok();
+        Ok(state)
+    }
+
+    /// Removes a tag, unless it was pushed since it was `expected`.
+    pub(super) fn untag_if(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+        tag: &Tag,
+        expected: &TagState,
+    ) -> Result<Ticket, Failure> {
+        self.tag_target(repository, tag)?;
+        let _lock = lock_repository(&self.layout.manifests(repository), Mode::Exclusive)?;
+        if self.tag_state(repository, tag)? != *expected {
+            return Err(StoreError::Precondition.into());
+        }
+        let mut dirty = Dirty::new();
+        self.remove_tag(repository, tag, &mut dirty)?;
+        Ok(self.disk.commit(dirty))
+    }
+
+    /// Notes that a tag was pushed that points to the same manifest already. Once a minute is enough to tell
+    /// one push from another, and spares those that push all the time a sync each.
+    pub(super) fn touch_tag(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<()> {
+        let link = self.layout.tag_current(repository, tag);
+        let modified = metadata(&link)?.and_then(|found| found.modified().ok());
+        let age = modified.and_then(|modified| self.clock.now().duration_since(modified).ok());
+        if age.is_some_and(|age| age > TAG_AGE) {
+            touch(&link)?;
+        }
+        Ok(())
+    }
+
     /// Removes a tag with its history, as Distribution does. The repository is locked.
     pub(super) fn remove_tag(
         &self,
@@ -83,3 +130,6 @@ impl Inner {
         Ok(tags)
     }
 }
+
+/// How exactly it is known when a tag was pushed again to the manifest that it points to.
+const TAG_AGE: Duration = Duration::from_secs(60);

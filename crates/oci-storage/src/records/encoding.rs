@@ -119,6 +119,10 @@ impl Nonce {
     pub(super) fn from_random(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
+
+    pub(super) fn number(self) -> u128 {
+        self.0
+    }
 }
 
 impl fmt::Display for Nonce {

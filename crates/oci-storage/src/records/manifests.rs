@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use oci_core::error::StoreError;
-use oci_core::store::{BlobMeta, ManifestStore, Page, PageRequest, PutManifest, StoredManifest};
+use oci_core::store::{
+    BlobMeta, ManifestStore, Page, PageRequest, PutManifest, StoredManifest, TagState,
+};
 use oci_core::{Descriptor, Digest, ManifestType, RepositoryName, Tag};
 
 use super::access::{Swap, gather};
@@ -14,7 +16,8 @@ use super::delete::delete;
 use super::detach::to_the_end;
 use super::keys::{self, Key};
 use super::model::{
-    BlobRecord, Life, LinkRecord, MarkRecord, ReferrerRecord, RevisionRecord, TagRecord, target_of,
+    BlobRecord, Life, LinkRecord, MarkRecord, ReferrerRecord, RevisionRecord, TagRecord, state_of,
+    target_of,
 };
 use super::push::Push;
 use super::{Engine, Records, SWAP_TRIES};
@@ -80,6 +83,45 @@ impl ManifestStore for Records {
                 // A hint too many costs the next delete a look.
                 let _ = self.engine.purge(&hint).await;
                 return Ok(target.digest);
+            }
+        }
+        Err(contended())
+    }
+
+    /// Records do not say when they were written. Which push wrote them they do.
+    async fn tag_state(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<TagState, StoreError> {
+        let key = Key::Tag(repository.clone(), tag.clone());
+        let found = self.engine.get::<TagRecord>(&key).await?;
+        let target = target_of(found.header()).ok_or(StoreError::NotFound)?;
+        Ok(state_of(target))
+    }
+
+    async fn untag_if(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        expected: &TagState,
+    ) -> Result<(), StoreError> {
+        let key = Key::Tag(repository.clone(), tag.clone());
+        for _ in 0..SWAP_TRIES {
+            let found = self.engine.get::<TagRecord>(&key).await?;
+            let target = target_of(found.header())
+                .cloned()
+                .ok_or(StoreError::NotFound)?;
+            if state_of(&target) != *expected {
+                return Err(StoreError::Precondition);
+            }
+            let gone = TagRecord { to: None };
+            let swap = self.engine.swap(&key, found.version.as_ref(), &gone, &[]);
+            if let Swap::Won(..) = swap.await? {
+                let hint = Key::Tagged(repository.clone(), target.digest, tag.clone(), target.push);
+                // A hint too many costs the next delete a look.
+                let _ = self.engine.purge(&hint).await;
+                return Ok(());
             }
         }
         Err(contended())

@@ -2,6 +2,7 @@
 
 use oci_core::Descriptor;
 use oci_core::digest::Digest;
+use oci_core::store::TagState;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{Header, Nonce};
@@ -206,6 +207,13 @@ impl PartsRecord {
 }
 
 /// A tag and where its record stood when it was read.
+/// What maintenance is told of a tag.
+pub(super) fn state_of(target: &TagTarget) -> TagState {
+    let mut state = TagState::new(target.digest);
+    state.push = Some(target.push.number());
+    state
+}
+
 pub(super) fn target_of(record: Option<&TagRecord>) -> Option<&TagTarget> {
     record.and_then(|record| record.to.as_ref())
 }

@@ -1,24 +1,32 @@
-//! Collecting garbage in the background, as `storage.gc` says.
+//! Letting tags go and collecting garbage in the background, as `storage.retention` and `storage.gc` say.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use oci_core::store::{Brake, CollectEnd, CollectObserver, CollectOptions, Collected};
-use oci_core::{Registry, StoreError};
+use oci_core::{Registry, RepositoryName, StoreError, Tag};
 
 use super::Background;
 use crate::config::{Config, Gc, StorageDriver};
+use crate::retention::{self, Outcome, Rules};
 
 /// Collects again and again.
-pub(super) fn background(registry: &Registry, config: &Config) -> Background {
-    let gc = config.storage.gc.clone();
-    if !gc.enabled {
-        return Box::pin(std::future::ready(()));
+///
+/// # Errors
+/// If a pattern of `storage.retention` is none.
+pub(super) fn background(registry: &Registry, config: &Config) -> anyhow::Result<Background> {
+    let (gc, retention) = (config.storage.gc.clone(), config.storage.retention.clone());
+    if !gc.enabled && !retention.enabled {
+        return Ok(Box::pin(std::future::ready(())));
     }
     if config.storage.maintenance.readonly.enabled {
-        tracing::info!("`storage.gc`: nothing is collected while the registry is read-only");
-        return Box::pin(std::future::ready(()));
+        tracing::info!(
+            "`storage.gc`, `storage.retention`: nothing is removed while the registry is read-only"
+        );
+        return Ok(Box::pin(std::future::ready(())));
     }
+    let rules = Rules::parse(&retention).context("`storage.retention`")?;
     let registry = registry.clone();
     // A registry of another kind that served the volume until now may have clients that rely on what it
     // told them, and it logged none of it. Other stores had none.
@@ -26,21 +34,50 @@ pub(super) fn background(registry: &Registry, config: &Config) -> Background {
         StorageDriver::Filesystem(_) => gc.grace,
         _ => gc.grace.min(SETTLE),
     };
-    Box::pin(async move {
-        tokio::time::sleep(settle).await;
+    Ok(Box::pin(async move {
+        if gc.enabled {
+            tokio::time::sleep(settle).await;
+        }
         let mut ticks = tokio::time::interval(gc.interval.max(SHORTEST));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let options = options(&gc);
         loop {
             ticks.tick().await;
+            if retention.enabled {
+                retain(&registry, &rules, retention.dryrun).await;
+            }
+            if !gc.enabled {
+                continue;
+            }
             let outcome = registry.collect(&options, Arc::new(Log)).await;
             let goes_on = !matches!(outcome, Err(StoreError::Unsupported(_)));
             report(outcome, options.dry_run);
-            if !goes_on {
+            if !goes_on && !retention.enabled {
                 return;
             }
         }
-    })
+    }))
+}
+
+/// Lets tags go.
+async fn retain(registry: &Registry, rules: &Rules, dry_run: bool) {
+    let mut tell = |repository: &RepositoryName, tag: &Tag, outcome, verdict| {
+        if outcome != Outcome::Kept {
+            tracing::info!(%repository, %tag, ?outcome, dry_run, "tag: {verdict}");
+        }
+    };
+    match retention::apply(registry, rules, dry_run, &mut tell).await {
+        Ok(retained) => tracing::info!(
+            dry_run,
+            repositories = retained.repositories,
+            kept = retained.kept,
+            removed = retained.removed,
+            overtaken = retained.overtaken,
+            refused = retained.refused,
+            "tags looked through"
+        ),
+        Err(error) => tracing::error!(%error, "tags: nothing more was removed"),
+    }
 }
 
 /// What the configuration asks for.

@@ -82,7 +82,7 @@ pub async fn assemble(config: &Config) -> anyhow::Result<Assembled> {
         .build();
     let maintenance = both(
         maintenance(&registry, config),
-        collect::background(&registry, config),
+        collect::background(&registry, config)?,
     );
     let probe = StorageProbe::new(registry.clone(), root.cloned());
     let health = Arc::new(Health::new(&config.health, driver, probe));

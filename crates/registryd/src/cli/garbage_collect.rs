@@ -113,13 +113,11 @@ fn volume(config: &Config) -> anyhow::Result<()> {
                 );
             }
         }
-        StorageDriver::Sled(sled) => {
-            if !sled.path.is_dir() {
-                bail!(
-                    "`storage.sled.path`: there is no database in `{}`",
-                    sled.path.display()
-                );
-            }
+        StorageDriver::Sled(sled) if !sled.path.is_dir() => {
+            bail!(
+                "`storage.sled.path`: there is no database in `{}`",
+                sled.path.display()
+            );
         }
         StorageDriver::InMemory {} => {
             bail!(
@@ -187,7 +185,7 @@ fn summary(
     let seconds = collected.duration.as_secs_f64();
     if options.dry_run {
         let stops = options.brake.as_ref();
-        if stops.is_some_and(|brake| brake.stops(garbage.bytes, all.bytes)) {
+        if stops.is_some_and(|brake| collected.is_unusual(brake)) {
             writeln!(out, "so unusual a share is only removed with --force")?;
         }
         return writeln!(

@@ -17,6 +17,7 @@ mod init;
 mod k8s;
 mod password;
 mod proxy_config;
+mod retention;
 mod serve;
 mod storage;
 mod trust;
@@ -39,6 +40,8 @@ enum Command {
     Serve(Serve),
     /// Remove what no manifest refers to, also while the registry runs.
     GarbageCollect(garbage_collect::Arguments),
+    /// Remove the tags that no rule of `storage.retention` keeps; says of each why it goes or stays.
+    Retention(retention::Arguments),
     /// Check and show configurations.
     Config(config::Config),
     /// Take over a bucket that CNCF Distribution has written, without copying bytes.
@@ -106,6 +109,7 @@ impl Cli {
         let outcome = match self.command.unwrap_or(Command::Serve(Serve::default())) {
             Command::Serve(arguments) => serve::run(arguments),
             Command::GarbageCollect(arguments) => garbage_collect::run(&arguments),
+            Command::Retention(arguments) => retention::run(&arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Storage(command) => return storage::run(command),
             Command::Import(arguments) => return storage::import(&arguments),

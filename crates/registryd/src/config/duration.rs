@@ -94,7 +94,7 @@ fn digits(text: &str) -> (&str, &str) {
 }
 
 /// Writes a duration as Go does (`1h30m0s`, `1.5ms`); [`parse`] reads it back unchanged.
-pub(super) fn format(duration: Duration) -> String {
+pub(crate) fn format(duration: Duration) -> String {
     Written(duration.as_nanos()).to_string()
 }
 

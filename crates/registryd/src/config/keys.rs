@@ -12,6 +12,7 @@ use super::{
     diagnostic::code,
     schema::{Key, Kind, Misfit},
 };
+use crate::retention::{RepositoryPattern, TagPattern};
 use crate::tls::{host_name_problem, suites};
 
 const ANY_INT: Kind = Kind::Int {
@@ -54,8 +55,15 @@ pub(super) static ROOT: &[Key] = &[
 ];
 
 /// Keys of `storage` that are no drivers.
-pub(super) static STORAGE_OPTIONS: &[&str] =
-    &["delete", "redirect", "cache", "tag", "maintenance", "gc"];
+pub(super) static STORAGE_OPTIONS: &[&str] = &[
+    "delete",
+    "redirect",
+    "cache",
+    "tag",
+    "maintenance",
+    "gc",
+    "retention",
+];
 
 /// Misleading names, in the file and in variables, and the key they stand for.
 pub(super) static MISTAKEN: &[(&str, &str)] = &[
@@ -107,6 +115,7 @@ static STORAGE: &[Key] = &[
     Key::new("oss", Kind::Opaque).refused(OTHER_DRIVER),
     Key::new("delete", Kind::Section(&[Key::new("enabled", Kind::Bool)])),
     Key::new("gc", Kind::Section(GC)),
+    Key::new("retention", Kind::Section(RETENTION)),
     Key::new(
         "redirect",
         Kind::Section(&[
@@ -165,6 +174,32 @@ static GC: &[Key] = &[
         },
     ),
     Key::new("anyfilesystem", Kind::Bool),
+];
+
+/// Not one of Distribution's either. The names are those of zot.
+static RETENTION: &[Key] = &[
+    Key::new("enabled", Kind::Bool),
+    Key::new("dryrun", Kind::Bool),
+    Key::new(
+        "policies",
+        Kind::List(&Kind::Section(&[
+            Key::new("repositories", Kind::List(&Kind::Form(repositories))),
+            Key::new(
+                "keeptags",
+                Kind::List(&Kind::Section(&[
+                    Key::new("patterns", Kind::List(&Kind::Form(tags))),
+                    Key::new(
+                        "mostrecentlypushedcount",
+                        Kind::Int {
+                            least: 1,
+                            most: u32::MAX as i64,
+                        },
+                    ),
+                    Key::new("pushedwithin", Kind::Duration),
+                ])),
+            ),
+        ])),
+    ),
 ];
 
 const OTHER_AUTH: &str = "access would not be protected as the configuration says";
@@ -384,6 +419,26 @@ fn metrics_path(text: &str) -> Result<String, Misfit> {
 }
 
 /// An item of `validation.manifests.urls`: a regular expression.
+fn repositories(text: &str) -> Result<String, Misfit> {
+    match RepositoryPattern::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Misfit {
+            why: error.to_string(),
+            fix: "write one as in `team/*` or `**`".to_owned(),
+        }),
+    }
+}
+
+fn tags(text: &str) -> Result<String, Misfit> {
+    match TagPattern::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Misfit {
+            why: error.to_string(),
+            fix: "write one as in `v[0-9.]+`; it is about the whole tag".to_owned(),
+        }),
+    }
+}
+
 fn pattern(text: &str) -> Result<String, Misfit> {
     match Regex::new(text) {
         Ok(_) => Ok(text.to_owned()),

@@ -52,15 +52,16 @@ mod tests;
 pub use addr::{ListenAddr, ListenAddrError};
 pub use buckets::{Azure, AzureIdentity, AzureIdentityKind, Gcs, S3};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub(crate) use duration::parse as parse_duration;
+pub(crate) use duration::{format as format_duration, parse as parse_duration};
 pub use json_schema::json_schema;
 pub use loader::{LoadError, Loaded, Loader};
 pub use model::{
     AccessLog, Auth, Cache, Catalog, ClientAuth, Config, Debug, Delete, Filesystem, Gc, Health,
-    HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, LetsEncrypt, LocalTls,
-    Log, LogFormatter, LogLevel, Maintenance, Policy, PolicyRepository, Prometheus, ReadOnly,
-    Redirect, Secret, Sled, Storage, StorageDriver, TagLookup, Tags, Tls, TlsSource, TlsVersion,
-    UploadPurging, Validation, ValidationManifests, ValidationUrls,
+    HealthFile, HealthHttp, HealthStorage, HealthTcp, Htpasswd, Http, Http2, KeepTags, LetsEncrypt,
+    LocalTls, Log, LogFormatter, LogLevel, Maintenance, Policy, PolicyRepository, Prometheus,
+    ReadOnly, Redirect, Retention, RetentionPolicy, Secret, Sled, Storage, StorageDriver,
+    TagLookup, Tags, Tls, TlsSource, TlsVersion, UploadPurging, Validation, ValidationManifests,
+    ValidationUrls,
 };
 pub use show::Show;
 pub use source::{Position, Source, Sources};

@@ -13,8 +13,8 @@ use super::{addr::ListenAddr, duration};
 mod storage;
 
 pub use storage::{
-    Cache, Delete, Filesystem, Gc, Maintenance, ReadOnly, Redirect, Sled, Storage, StorageDriver,
-    TagLookup, UploadPurging,
+    Cache, Delete, Filesystem, Gc, KeepTags, Maintenance, ReadOnly, Redirect, Retention,
+    RetentionPolicy, Sled, Storage, StorageDriver, TagLookup, UploadPurging,
 };
 
 /// Where the filesystem store lies when there is no configuration file.
@@ -77,6 +77,7 @@ impl Default for Config {
                 delete: Delete { enabled: true },
                 maintenance: Maintenance::default(),
                 gc: Gc::default(),
+                retention: Retention::default(),
                 redirect: Redirect::default(),
                 cache: Cache::default(),
                 tag: TagLookup::default(),

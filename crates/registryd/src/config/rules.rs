@@ -121,6 +121,20 @@ impl Rules<'_> {
                     .fix("remove `gc`"),
             );
         }
+        let tags_go = self
+            .get("storage.retention.enabled")
+            .and_then(Json::as_bool);
+        if tags_go.is_none() && self.has_settings("storage.retention") {
+            let source = self.source("storage.retention");
+            self.diagnostics.push(
+                Diagnostic::warning(
+                    "`storage.retention` has settings but is not enabled",
+                    source,
+                )
+                .why("every tag stays")
+                .fix("write `storage: {retention: {enabled: true}}`"),
+            );
+        }
         let short = |text: &str| super::duration::parse(text).is_ok_and(|grace| grace < AN_HOUR);
         if enabled == Some(true)
             && self

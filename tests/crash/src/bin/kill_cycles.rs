@@ -7,7 +7,7 @@ use clap::Parser;
 use registry_crash_tests::{
     crash::Kill,
     cycles::{self, Plan},
-    options::{Options, conclude},
+    options::{Options, Variant, conclude},
     resume::Demand,
     resume_large,
 };
@@ -17,6 +17,8 @@ use registry_crash_tests::{
 struct Arguments {
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    variant: Variant,
     /// Kills.
     #[arg(long, default_value_t = 200)]
     cycles: u32,
@@ -35,12 +37,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<String> {
-    let program = arguments.options.program()?;
+    let program = arguments.options.program()?.store(arguments.variant.store);
     let seed = arguments.options.seed();
     let scratch = arguments.options.scratch()?;
     let mut machine = Kill::new(scratch.path().join("store"));
     let mut plan = Plan::new(arguments.cycles, Demand::Kept, seed);
     plan.pushers = arguments.pushers;
+    arguments.variant.apply(&mut plan);
     let report = cycles::run(&plan, &program, &mut machine, scratch.path())?;
     if !report.violations.is_empty() {
         for violation in report.violations.iter().take(20) {
@@ -52,6 +55,7 @@ fn run(arguments: &Arguments) -> Result<String> {
             scratch.keep().display()
         );
     }
+    arguments.variant.check(&report)?;
     if arguments.large == 0 {
         return Ok(format!("{report}; seed {seed}"));
     }

@@ -7,7 +7,7 @@ use clap::Parser;
 use registry_crash_tests::{
     crash::PowerCut,
     cycles::{self, Plan, Report},
-    options::{Options, conclude, isolate},
+    options::{Options, Variant, conclude, isolate},
     pusher::Sizes,
     resume::Demand,
     tracer::SYNC,
@@ -20,6 +20,8 @@ use registry_crash_tests::{
 struct Arguments {
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    variant: Variant,
     /// Power cuts.
     #[arg(long, default_value_t = 100)]
     cycles: u32,
@@ -55,7 +57,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<String> {
-    let program = arguments.options.program()?;
+    let program = arguments.options.program()?.store(arguments.variant.store);
     let seed = arguments.options.seed();
     let scratch = arguments.options.scratch()?;
     if arguments.file_system == FileSystem::Tmpfs {
@@ -70,6 +72,7 @@ fn run(arguments: &Arguments) -> Result<String> {
     };
     let mut plan = Plan::new(cycles, demand, seed);
     plan.pushers = arguments.pushers;
+    arguments.variant.apply(&mut plan);
     plan.without_sync.clone_from(&arguments.without_sync);
     plan.sizes = Sizes::new(32 << 10, 1 << 20);
     // New directories are where syncing is forgotten: often a new store.
@@ -82,6 +85,7 @@ fn run(arguments: &Arguments) -> Result<String> {
         return expected_loss(&report, &summary);
     }
     if report.violations.is_empty() {
+        arguments.variant.check(&report)?;
         return Ok(summary);
     }
     print(&report);

@@ -62,7 +62,7 @@ impl RecordsCollect {
                         to.change_fence();
                     }
                     run.at = CollectorAt::Send;
-                })
+                });
             }
             CollectorAt::Condemn | CollectorAt::Kill | CollectorAt::Reprieve => {
                 step("CAS lost: leaves the record alone", &|_, run| {
@@ -131,7 +131,7 @@ impl RecordsCollect {
             });
         } else {
             step("CAS lost: reads again", &|_, sweeper| {
-                sweeper.current = true
+                sweeper.current = true;
             });
         }
     }

@@ -4,6 +4,10 @@
 //! there, somebody stored them and clients fetch them. And a volume may hold documents of kinds that this
 //! registry does not take. So here every object with a `digest` is a descriptor, wherever it stands, and what
 //! it names is kept.
+//!
+//! Two things cannot be kept by name: a digest of an algorithm that is unknown here, whose content another
+//! registry may have stored under a digest that is known; and what a key means that only a decoder which
+//! ignores letter case understands, as Go's does. Such a document is [`References::unclear`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,11 +24,17 @@ pub(super) struct References {
     pub(super) children: Vec<Digest>,
     /// What it is about, which does not keep that.
     pub(super) subject: Option<Digest>,
+    /// Why it may need more than is listed here.
+    pub(super) unclear: Option<String>,
 }
 
 impl References {
     pub(super) fn all(&self) -> impl Iterator<Item = &Digest> {
         self.blobs.iter().chain(&self.children)
+    }
+
+    fn unclear(&mut self, why: impl FnOnce() -> String) {
+        self.unclear.get_or_insert_with(why);
     }
 }
 
@@ -50,6 +60,53 @@ enum Place {
     Blob,
     Child,
     Subject,
+    /// Words of people, in which a key is only a key.
+    Annotations,
+}
+
+/// What a key means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Key {
+    Digest,
+    Subject,
+    Manifests,
+    Annotations,
+    Other,
+}
+
+impl Key {
+    /// Reads a key in any letter case; says also whether it is written as the specification does.
+    fn read(key: &str) -> (Self, bool) {
+        for (known, meaning) in [
+            ("digest", Self::Digest),
+            ("blobSum", Self::Digest),
+            ("subject", Self::Subject),
+            ("manifests", Self::Manifests),
+            ("annotations", Self::Annotations),
+            // These mean nothing here, because whatever has a digest counts. Elsewhere they do.
+            ("config", Self::Other),
+            ("layers", Self::Other),
+            ("blobs", Self::Other),
+            ("fsLayers", Self::Other),
+        ] {
+            if key == known {
+                return (meaning, true);
+            }
+            if folded(key).eq(folded(known)) {
+                return (meaning, false);
+            }
+        }
+        (Self::Other, true)
+    }
+}
+
+/// As Go compares keys: without letter case, and with the two signs that Unicode folds to a Latin letter.
+fn folded(key: &str) -> impl Iterator<Item = char> {
+    key.chars().map(|letter| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    })
 }
 
 struct Walk<'a> {
@@ -78,17 +135,23 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let place = match (self.place, &*key) {
-                (_, "digest" | "blobSum") => {
+            let (meaning, exact) = Key::read(&key);
+            if !exact && self.place != Place::Annotations {
+                self.references
+                    .unclear(|| format!("has a key `{key}`, which not everybody reads alike"));
+            }
+            let place = match (self.place, meaning) {
+                (_, Key::Digest) => {
                     map.next_value_seed(Named {
                         references: &mut *self.references,
                         place: self.place,
                     })?;
                     continue;
                 }
-                (Place::Top, "subject") => Place::Subject,
-                (Place::Top, "manifests") => Place::Child,
-                (Place::Top, _) => Place::Blob,
+                (Place::Annotations, _) | (_, Key::Annotations) => Place::Annotations,
+                (Place::Top, Key::Subject) => Place::Subject,
+                (Place::Top, Key::Manifests) => Place::Child,
+                (Place::Top, Key::Other) => Place::Blob,
                 (place, _) => place,
             };
             map.next_value_seed(Walk {
@@ -158,13 +221,19 @@ impl<'de> Visitor<'de> for Named<'_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        // Of an algorithm that is not known here nothing can be stored either.
-        if let Ok(digest) = text.parse::<Digest>() {
-            match self.place {
-                Place::Subject => self.references.subject = Some(digest),
-                Place::Child => self.references.children.push(digest),
-                Place::Top | Place::Blob => self.references.blobs.push(digest),
+        let references = self.references;
+        match (text.parse::<Digest>(), self.place) {
+            (Ok(digest), Place::Subject) => references.subject = Some(digest),
+            (Ok(digest), Place::Child) => references.children.push(digest),
+            (Ok(digest), _) => references.blobs.push(digest),
+            // Of a subject nothing is needed, and under a key of somebody's own anything may stand.
+            (Err(_), Place::Subject | Place::Annotations) => {}
+            (Err(_), _) if text.contains(':') => {
+                let shown: String = text.chars().take(80).collect();
+                references.unclear(|| format!("needs `{shown}`, a digest of an unknown kind"));
             }
+            // No registry takes this for a digest.
+            (Err(_), _) => {}
         }
         Ok(())
     }
@@ -229,9 +298,10 @@ mod tests {
             "layers":[{{"digest":"{b}","urls":["https://a.example"],"size":-1.5}},{{"size":true,"digest":"{long}"}}],
             "blobs":[{{"digest":"{c}"}}],"new":{{"thing":[[{{"digest":{{"digest":"{d}"}}}}]]}},
             "fsLayers":[{{"blobSum":"{e}"}}],
-            "annotations":{{"a":"{f}"}},"layers":[{{"digest":"{f}"}},{{"digest":"md5:00"}},{{"digest":7}}]}}"#
+            "annotations":{{"a":"{f}"}},"layers":[{{"digest":"{f}"}},{{"digest":"plain"}},{{"digest":7}}]}}"#
         );
         let found = references(json.as_bytes()).unwrap();
+        assert_eq!(found.unclear, None);
         assert_eq!(found.blobs, [a, b, long, c, d, e, f]);
         assert!(found.children.is_empty());
         assert_eq!(found.subject, None);
@@ -248,6 +318,52 @@ mod tests {
         assert_eq!(found.subject, Some(c));
         assert!(found.blobs.is_empty());
         assert_eq!(found.all().count(), 2);
+    }
+
+    /// Distribution takes a layer in by its SHA-384 and keeps it under its SHA-256; and Go's decoder does not
+    /// mind the letter case of a key. Both layers were collected under a manifest that was pulled every day.
+    #[test]
+    fn what_others_understand_and_this_does_not_is_unclear() {
+        let [a, b, c] = [1, 2, 3].map(digest);
+        for (json, why) in [
+            (
+                format!(r#"{{"layers":[{{"digest":"sha384:{}"}}]}}"#, "0".repeat(96)),
+                "unknown kind",
+            ),
+            (r#"{"config":{"digest":"md5:00"}}"#.to_owned(), "`md5:00`"),
+            (format!(r#"{{"layers":[{{"Digest":"{a}"}}]}}"#), "`Digest`"),
+            (format!(r#"{{"LAYERS":[{{"digest":"{a}"}}]}}"#), "`LAYERS`"),
+            (
+                format!(r#"{{"fslayers":[{{"blobsum":"{a}"}}]}}"#),
+                "`fslayers`",
+            ),
+            (
+                format!(r#"{{"layers":[{{"dige\u017ft":"{a}"}}]}}"#),
+                "`dige\u{17f}t`",
+            ),
+        ] {
+            let found = references(json.as_bytes()).unwrap();
+            let unclear = found.unclear.clone().unwrap_or_default();
+            assert!(unclear.contains(why), "{json}: {unclear}");
+            assert!(found.blobs.is_empty() || found.blobs == [a], "{json}");
+        }
+        let json = format!(
+            r#"{{"Manifests":[{{"digest":"{a}"}}],"SUBJECT":{{"digest":"{b}"}},"config":{{"DIGEST":"{c}"}}}}"#
+        );
+        let found = references(json.as_bytes()).unwrap();
+        assert!(found.unclear.is_some());
+        assert_eq!((found.children, found.subject), (vec![a], Some(b)));
+        assert_eq!(found.blobs, [c]);
+    }
+
+    #[test]
+    fn words_of_people_are_clear() {
+        let json = format!(
+            r#"{{"annotations":{{"Digest":"see: below","digest":"v:1","Layers":"3","LAYERS":"{}"}},
+            "subject":{{"digest":"sha384:00"}},"config":{{"annotations":{{"Subject":"x"}}}}}}"#,
+            digest(1)
+        );
+        assert_eq!(references(json.as_bytes()).unwrap(), References::default());
     }
 
     #[test]

@@ -3,8 +3,7 @@
 //! What is there from before the run until it is read is seen. What comes later is in the log.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -20,6 +19,7 @@ use super::Run;
 use super::document::{References, references};
 use super::found::Found;
 use super::names::DigestSet;
+use super::tree::{Kind, entries, entries_or_none, is_long, link_at, linked};
 
 /// What the mark leaves for removal.
 #[derive(Debug, Default)]
@@ -31,7 +31,12 @@ pub(super) struct Marked {
     pub(super) manifests: Vec<Found>,
     pub(super) links: Vec<Found>,
     pub(super) content: Vec<Found>,
+    /// By repository and subject, what refers to it and would go.
+    pub(super) about: HashMap<RepositoryName, About>,
 }
+
+/// Manifests by their subject.
+pub(super) type About = HashMap<Digest, Vec<Digest>>;
 
 /// What lies under a digest.
 #[derive(Debug)]
@@ -80,7 +85,7 @@ impl Run<'_> {
     /// Looks at everything.
     pub(super) fn mark(&mut self) -> Result<Marked, Failure> {
         let mut marked = Marked::default();
-        let mut needed = DigestSet::default();
+        let mut all = All::default();
         let root = self.inner.layout.repositories();
         let mut open = vec![String::new()];
         while let Some(path) = open.pop() {
@@ -103,12 +108,12 @@ impl Run<'_> {
                 }
             }
             if is_repository {
-                self.repository(&path, &directory, &mut needed, &mut marked)?;
+                self.repository(&path, &directory, &mut all, &mut marked)?;
                 self.collected.repositories += 1;
                 self.observer.progress(Phase::Marking, &self.collected);
             }
         }
-        self.content(&mut needed, &mut marked)?;
+        self.content(&mut all, &mut marked)?;
         if self.is_stopped() {
             // What it has found may be half of it.
             return Ok(Marked::default());
@@ -127,7 +132,7 @@ impl Run<'_> {
         &mut self,
         path: &str,
         directory: &Path,
-        all: &mut DigestSet,
+        all: &mut All,
         marked: &mut Marked,
     ) -> io::Result<()> {
         let mut repository = Repository::read(self, directory)?;
@@ -136,11 +141,18 @@ impl Run<'_> {
             repository.unclear("its name is not one that this registry serves");
         }
         repository.mark(self)?;
-        let layers = digests_in(&directory.join("_layers"))?;
+        let linked = linked(&directory.join("_layers"))?;
+        if let Some(foreign) = &linked.foreign {
+            repository.unclear(&format!(
+                "there is a blob of an unknown digest, `{foreign}`"
+            ));
+        }
+        let layers = linked.digests;
         if let Some(why) = &repository.unclear {
             self.collected.kept_whole += 1;
             self.observer.kept_whole(path, why);
-            for digest in layers.iter().chain(repository.revisions.keys()) {
+            let digests = layers.iter().chain(&linked.targets);
+            for digest in digests.chain(repository.revisions.keys()) {
                 repository.needed.insert(digest);
             }
             if let Ok(name) = &name {
@@ -156,7 +168,7 @@ impl Run<'_> {
                 needed.insert(&target);
             }
         }
-        all.extend(&needed);
+        all.needed.extend(&needed);
         let (Ok(name), None) = (name, repository.unclear) else {
             return Ok(());
         };
@@ -169,6 +181,10 @@ impl Run<'_> {
                 marked.manifests.push(found);
                 self.collected.garbage_manifests += 1;
             }
+        }
+        all.orphaned.extend(&repository.orphaned);
+        if !repository.about.is_empty() {
+            marked.about.insert(name.clone(), repository.about);
         }
         for digest in layers {
             if needed.contains(&digest) {
@@ -189,7 +205,7 @@ impl Run<'_> {
     }
 
     /// Goes through all content.
-    fn content(&mut self, needed: &mut DigestSet, marked: &mut Marked) -> io::Result<()> {
+    fn content(&mut self, all: &mut All, marked: &mut Marked) -> io::Result<()> {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let root = self.inner.layout.blobs().join(algorithm.as_str());
             for (fan, _) in entries_or_none(&root)? {
@@ -212,18 +228,28 @@ impl Run<'_> {
                         continue;
                     };
                     self.collected.content.add(data.len());
-                    if needed.contains(&digest) {
+                    if all.needed.contains(&digest) {
                     } else if self.is_old(data.modified()?) {
                         self.collected.garbage.add(data.len());
                         marked.content.push(Found::content(digest, &data));
                     } else {
                         self.collected.young.add(data.len());
+                        if all.orphaned.contains(&digest) {
+                            self.collected.orphaned.add(data.len());
+                        }
                     }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What all repositories together need, and what those manifests needed that go.
+#[derive(Debug, Default)]
+struct All {
+    needed: DigestSet,
+    orphaned: DigestSet,
 }
 
 /// One repository, as it is read.
@@ -234,6 +260,10 @@ struct Repository<'a> {
     needed: DigestSet,
     /// Manifests that nothing keeps.
     garbage: Vec<Digest>,
+    /// These, and what they need.
+    orphaned: DigestSet,
+    /// These by their subject.
+    about: About,
     /// What was not understood, and keeps everything here.
     unclear: Option<String>,
 }
@@ -245,6 +275,8 @@ impl<'a> Repository<'a> {
             revisions: HashMap::new(),
             needed: DigestSet::default(),
             garbage: Vec::new(),
+            orphaned: DigestSet::default(),
+            about: About::new(),
             unclear: None,
         };
         let root = directory.join("_manifests/revisions");
@@ -258,11 +290,17 @@ impl<'a> Repository<'a> {
                             repository.revisions.insert(digest, link);
                         }
                     }
-                    None if kind == Kind::Directory => repository.unclear(&format!(
-                        "there is a manifest of an unknown digest, `{}:{}`",
-                        algorithm.to_string_lossy(),
-                        hex.to_string_lossy()
-                    )),
+                    None if kind == Kind::Directory => {
+                        let link = root.join(&algorithm).join(&hex).join("link");
+                        if let Link::To(target) = links::read(&link)? {
+                            repository.needed.insert(&target);
+                        }
+                        repository.unclear(&format!(
+                            "there is a manifest of an unknown digest, `{}:{}`",
+                            algorithm.to_string_lossy(),
+                            hex.to_string_lossy()
+                        ));
+                    }
                     None => {}
                 }
                 if run.is_stopped() {
@@ -304,7 +342,7 @@ impl<'a> Repository<'a> {
     /// it.
     fn mark_from_tags(&mut self, run: &mut Run<'_>) -> io::Result<()> {
         let mut documents = HashMap::new();
-        let mut about: HashMap<Digest, Vec<Digest>> = HashMap::new();
+        let mut about = About::new();
         let mut next = self.tagged()?;
         let revisions: Vec<Digest> = self.revisions.keys().copied().collect();
         for digest in &revisions {
@@ -339,6 +377,13 @@ impl<'a> Repository<'a> {
         }
         self.garbage = revisions;
         self.garbage.retain(|digest| !live.contains(digest));
+        for (digest, references) in &documents {
+            self.orphaned.insert(digest);
+            for needed in references.all() {
+                self.orphaned.insert(needed);
+            }
+        }
+        self.about = about;
         Ok(())
     }
 
@@ -371,7 +416,12 @@ impl<'a> Repository<'a> {
             }
         }
         let why = match content {
-            Content::Document(references) => return Ok(Some(references)),
+            Content::Document(references) => {
+                if let Some(why) = &references.unclear {
+                    self.unclear(&format!("its manifest {digest} {why}"));
+                }
+                return Ok(Some(references));
+            }
             Content::Absent => "missing",
             Content::Opaque => "not a manifest",
             Content::Damaged => "damaged",
@@ -402,6 +452,9 @@ impl<'a> Repository<'a> {
         while let Some(digest) = next.pop() {
             match run.inner.content(&digest)? {
                 Content::Document(references) => {
+                    if let Some(why) = &references.unclear {
+                        self.unclear(&format!("{digest}, which an index of it lists, {why}"));
+                    }
                     for needed in references.all() {
                         self.needed.insert(needed);
                     }
@@ -417,69 +470,6 @@ impl<'a> Repository<'a> {
         }
         Ok(())
     }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
-    Directory,
-    Other,
-}
-
-/// The names in a directory.
-fn entries(directory: &Path) -> io::Result<Vec<(OsString, Kind)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        let is_directory = kind.is_dir()
-            || (kind.is_symlink()
-                && match fs::metadata(entry.path()) {
-                    Ok(target) => target.is_dir(),
-                    // It leads nowhere. Anything else might hide a repository.
-                    Err(error) if is_absent(&error) => false,
-                    Err(error) => return Err(error),
-                });
-        let kind = if is_directory {
-            Kind::Directory
-        } else {
-            Kind::Other
-        };
-        found.push((entry.file_name(), kind));
-    }
-    Ok(found)
-}
-
-/// The same of a directory that need not be there.
-fn entries_or_none(directory: &Path) -> io::Result<Vec<(OsString, Kind)>> {
-    match entries(directory) {
-        Err(error) if is_absent(&error) => Ok(Vec::new()),
-        found => found,
-    }
-}
-
-/// The digests that directories below `root` name. What is no digest is not ours to look at.
-fn digests_in(root: &Path) -> io::Result<Vec<Digest>> {
-    let mut digests = Vec::new();
-    for (algorithm, _) in entries_or_none(root)? {
-        for (hex, _) in entries_or_none(&root.join(&algorithm))? {
-            digests.extend(digest_of(
-                &algorithm.to_string_lossy(),
-                &hex.to_string_lossy(),
-            ));
-        }
-    }
-    Ok(digests)
-}
-
-fn link_at(root: &Path, digest: &Digest) -> std::path::PathBuf {
-    let mut path = root.join(digest.algorithm().as_str());
-    path.push(digest.hex());
-    path.push("link");
-    path
-}
-
-fn is_long(digest: &Digest) -> bool {
-    digest.algorithm() == Algorithm::Sha512
 }
 
 /// As large as a manifest is read anywhere.

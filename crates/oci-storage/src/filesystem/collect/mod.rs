@@ -9,7 +9,6 @@
 //! What cannot be read ends a run. What can be read and not be understood keeps everything that its
 //! repository has. Removing is the one thing here that may never be done by mistake.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,18 +16,22 @@ use oci_core::store::{
     CandidateKind, CollectEnd, CollectObserver, CollectOptions, Collected, Phase,
 };
 
-use super::durable::Dirty;
 use super::{Failure, Inner};
 
 mod delta;
 mod document;
 mod found;
+mod log;
 mod mark;
 mod names;
 mod remove;
+mod tree;
 mod volume;
 
+pub(super) use volume::share;
+
 use delta::Delta;
+use log::Log;
 use mark::Marked;
 
 impl Inner {
@@ -59,6 +62,7 @@ impl Inner {
         if let Ok(Some(lock)) = self.sections.lock_collector() {
             let _ = self.disk.remove_file(self.sections.delta());
             let _ = self.empty_trash();
+            self.reserve_log();
             drop(lock);
         }
     }
@@ -88,49 +92,39 @@ impl Run<'_> {
         };
         // What an earlier run left, which ended in the middle.
         self.inner.empty_trash()?;
-        let begin = |delta: &std::path::Path| {
-            fs::write(delta, "")?;
-            // Everybody must be able to write to it, or nobody could push.
-            volume::give_to_owner(delta).inspect_err(|_| drop(fs::remove_file(delta)))
+        let mut log = None;
+        let begin = || {
+            log = Some(self.inner.begin_log()?);
+            Ok(())
         };
-        if !self.exclusive(begin)? {
+        let begun = self.exclusive(begin)?;
+        let Some(log) = log.filter(|_| begun) else {
             return Ok(self.ended(CollectEnd::GaveUp));
-        }
-        let logging = Logging(self.inner);
+        };
         let marked = self.mark()?;
-        let end = self.remove(marked)?;
-        drop(logging);
+        let end = self.remove(marked, &log)?;
+        // While it is there, pushes log.
+        drop(log);
         drop(lock);
         Ok(end)
     }
 
-    fn remove(&mut self, marked: Marked) -> Result<CollectEnd, Failure> {
-        let Collected {
-            garbage,
-            content,
-            repositories,
-            ..
-        } = self.collected;
-        // Content without a single repository is a volume that is being restored, or half mounted.
-        let unusual = repositories == 0 && garbage.count > 0;
+    fn remove(&mut self, marked: Marked, log: &Log<'_>) -> Result<CollectEnd, Failure> {
         if let Some(brake) = &self.options.brake
-            && (unusual || brake.stops(garbage.bytes, content.bytes))
+            && self.collected.is_unusual(brake)
         {
             return Ok(CollectEnd::Braked);
         }
-        let trash = self.inner.layout.trash();
-        self.inner
-            .disk
-            .ensure_directory(&trash, &mut Dirty::new())?;
-        volume::give_to_owner(&trash)?;
+        self.inner.make_trash()?;
         let Marked {
             repositories,
             whole,
             manifests,
             links,
             content,
+            about,
         } = marked;
-        let mut delta = Delta::new(self.inner, &whole, self.options.untagged);
+        let mut delta = Delta::new(self.inner, log, whole, about);
         // In this order. What a manifest needs goes only when the manifest itself is gone for good: each
         // batch begins by bringing all that was done before it to the disk.
         for candidates in [manifests, links, content] {
@@ -163,12 +157,9 @@ impl Run<'_> {
     /// Runs `work` alone; `false` if that could not be had, although it was tried several times.
     ///
     /// While it waits, pushes wait behind it. So it does not wait for long, and leaves them time between.
-    fn exclusive(
-        &self,
-        mut work: impl FnMut(&std::path::Path) -> std::io::Result<()>,
-    ) -> std::io::Result<bool> {
+    fn exclusive(&self, mut work: impl FnMut() -> std::io::Result<()>) -> std::io::Result<bool> {
         for _ in 0..ATTEMPTS {
-            let done = self.inner.sections.exclusive(PATIENCE, &mut work)?;
+            let done = self.inner.sections.exclusive(PATIENCE, |_| work())?;
             if done.is_some() {
                 return Ok(true);
             }
@@ -184,16 +175,6 @@ impl Run<'_> {
     fn is_old(&self, modified: SystemTime) -> bool {
         let age = self.now.duration_since(modified).unwrap_or_default();
         age >= self.options.grace
-    }
-}
-
-/// While it lives, pushes log. Dropped before the collector's lock is let go.
-struct Logging<'a>(&'a Inner);
-
-impl Drop for Logging<'_> {
-    fn drop(&mut self) {
-        // Left over, it only grows until the next run or start.
-        let _ = self.0.disk.remove_file(self.0.sections.delta());
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use oci_core::StoreError;
 
+use super::super::durable::{Dirty, is_full};
 use super::super::listing::names_in;
 use super::super::{Failure, Inner};
 
@@ -60,20 +61,52 @@ const DOUBTFUL: &[(u32, &str)] = doubtful! {
     0x4750_4653 "GPFS",
 };
 
-/// Gives what was made to whoever owns the directory that it is in: an administrator collects beside a
-/// registry that runs as another user, which must be able to write to it too.
-pub(super) fn give_to_owner(path: &Path) -> io::Result<()> {
+/// Gives a file or directory that was just made to whoever owns the directory that it is in, and lets those
+/// write to it who may write there: an administrator, whose files nobody else may touch by default, collects
+/// beside a registry that runs as another user.
+///
+/// Where that is not allowed, as to somebody who does not own the directory, what was made stays as it is.
+pub(in super::super) fn share(path: &Path) -> io::Result<()> {
     let (made, above) = (
         fs::metadata(path)?,
         fs::metadata(path.parent().unwrap_or(path))?,
     );
+    // A file has no use for what lets a directory be searched.
+    let useful = if made.is_dir() { 0o777 } else { 0o666 };
+    let mode = (made.mode() & 0o7777) | (above.mode() & useful);
+    if mode != made.mode() & 0o7777 {
+        unless_denied(fs::set_permissions(path, fs::Permissions::from_mode(mode)))?;
+    }
     if made.uid() != above.uid() {
-        std::os::unix::fs::chown(path, Some(above.uid()), Some(above.gid()))?;
+        unless_denied(std::os::unix::fs::chown(
+            path,
+            Some(above.uid()),
+            Some(above.gid()),
+        ))?;
     }
     Ok(())
 }
 
+fn unless_denied(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
+}
+
 impl Inner {
+    /// Makes the directory for what is renamed away. On a full disk there may be none.
+    pub(super) fn make_trash(&self) -> io::Result<()> {
+        let trash = self.layout.trash();
+        if trash.is_dir() {
+            return Ok(());
+        }
+        match self.disk.ensure_directory(&trash, &mut Dirty::new()) {
+            Err(error) if is_full(&error) => Ok(()),
+            made => made.and_then(|()| share(&trash)),
+        }
+    }
+
     /// Unlinks what was renamed away. Whatever is there is nobody's any more.
     pub(super) fn empty_trash(&self) -> io::Result<()> {
         let trash = self.layout.trash();

@@ -570,6 +570,14 @@ pub(super) fn open_direct(file: &File, path: &Path) -> Option<File> {
     (one.dev() == other.dev() && one.ino() == other.ino()).then_some(direct)
 }
 
+/// Whether an error means that there is no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 fn absent_is_false(result: io::Result<()>) -> io::Result<bool> {
     match result {
         Ok(()) => Ok(true),

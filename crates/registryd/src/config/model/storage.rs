@@ -25,6 +25,9 @@ pub struct Storage {
     /// Removal of what no manifest refers to.
     #[serde(default)]
     pub gc: Gc,
+    /// Removal of tags.
+    #[serde(default)]
+    pub retention: Retention,
     /// Redirection of downloads to the store.
     #[serde(default)]
     pub redirect: Redirect,
@@ -189,6 +192,44 @@ impl Default for Gc {
             anyfilesystem: false,
         }
     }
+}
+
+/// `storage.retention`: which tags go by themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Retention {
+    /// Whether tags go at all.
+    pub enabled: bool,
+    /// Whether to log only what would go.
+    pub dryrun: bool,
+    /// The first whose repositories match decides; where none does, every tag stays.
+    pub policies: Vec<RetentionPolicy>,
+}
+
+/// `storage.retention.policies[]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RetentionPolicy {
+    /// Patterns of names: `*` is anything but a slash, `**` anything.
+    pub repositories: Vec<String>,
+    /// What any of these keeps stays, all other tags go. Without any, every tag stays.
+    pub keeptags: Vec<KeepTags>,
+}
+
+/// `storage.retention.policies[].keeptags[]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct KeepTags {
+    /// Regular expressions of whole tags; without any, it is about every tag.
+    pub patterns: Vec<String>,
+    /// So many stay of those pushed last.
+    pub mostrecentlypushedcount: Option<u32>,
+    /// What was pushed within this time stays.
+    #[serde(with = "duration::optional")]
+    pub pushedwithin: Option<Duration>,
 }
 
 /// `storage.redirect`

@@ -93,6 +93,7 @@ storage:
     uploadpurging: {enabled: false, age: 24h, interval: 1h30m, dryrun: true}
     readonly: {enabled: true}
   gc: {enabled: true, interval: 6h, grace: 48h, untagged: true, dryrun: true, maxshare: 20, anyfilesystem: true}
+  retention: {enabled: true, policies: [{repositories: ['**'], keeptags: [{patterns: ['v.*'], pushedwithin: 48h}]}]}
 auth:
   none:
 http:
@@ -146,6 +147,16 @@ policy: {repository: {classes: [image]}}
                 "gc": {
                     "enabled": true, "interval": "6h0m0s", "grace": "48h0m0s", "untagged": true,
                     "dryrun": true, "maxshare": 20, "anyfilesystem": true,
+                },
+                "retention": {
+                    "enabled": true, "dryrun": false,
+                    "policies": [{
+                        "repositories": ["**"],
+                        "keeptags": [{
+                            "patterns": ["v.*"], "mostrecentlypushedcount": null,
+                            "pushedwithin": "48h0m0s",
+                        }],
+                    }],
                 },
                 "cache": {"blobdescriptor": null, "blobdescriptorsize": null},
                 "tag": {"concurrencylimit": null},

@@ -1,0 +1,95 @@
+//! `registryd retention`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use oci_core::runtime::ThreadPool;
+use oci_core::{RepositoryName, Tag};
+
+use crate::assemble::storage;
+use crate::config::Loader;
+use crate::retention::{Outcome, Rules, apply};
+use crate::telemetry;
+
+/// What goes is what no rule of `storage.retention` keeps, whether or not that is enabled for the server. It may
+/// run while `registryd` serves the same store: a tag that is pushed meanwhile stays.
+///
+/// The exit status is 0 when all was done, 1 when it failed.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file; by default what the variable `REGISTRY_CONFIGURATION_PATH` names.
+    config: Option<PathBuf>,
+    /// Say what would go and what would stay, and change nothing.
+    #[arg(short, long)]
+    dry_run: bool,
+    /// Do not name the tags that stay.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut loader = Loader::from_process();
+    if let Some(path) = &arguments.config {
+        loader = loader.path(path);
+    }
+    let loaded = match loader.load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprint!("{error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let config = &loaded.config.storage;
+    telemetry::init(&loaded.config.log);
+    if config.retention.policies.is_empty() {
+        bail!(
+            "`storage.retention.policies` says nothing: every tag stays; write which tags are to be kept, as \
+             in `policies: [{{repositories: ['**'], keeptags: [{{mostrecentlypushedcount: 10}}]}}]`"
+        );
+    }
+    let rules = Rules::parse(&config.retention).context("`storage.retention`")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let (dry_run, quiet) = (arguments.dry_run, arguments.quiet);
+    let mut tell = |repository: &RepositoryName, tag: &Tag, outcome, verdict| {
+        let what = match outcome {
+            Outcome::Kept if quiet => return,
+            Outcome::Kept => "stays",
+            Outcome::Removed if dry_run => "would go",
+            Outcome::Removed => "went",
+            Outcome::Overtaken => "stays, or was deleted: somebody was faster",
+            Outcome::Refused => "stays: a policy of the registry keeps it",
+        };
+        // Who does not want to hear it any more wants it done all the same.
+        let _ = writeln!(std::io::stdout(), "{repository}:{tag} {what} ({verdict})");
+    };
+    let retained = runtime.block_on(async {
+        let (builder, _) = storage::open(config, &ThreadPool::default()).await?;
+        let retained = apply(&builder.build(), &rules, dry_run, &mut tell).await;
+        retained.context("not every tag was looked at; what is named above is done")
+    })?;
+    let (would, gone) = if dry_run {
+        ("would stay", "would go")
+    } else {
+        ("stay", "went")
+    };
+    let said = writeln!(
+        std::io::stdout(),
+        "\n{} repositories with a policy: {} tags {would}, {} {gone}{}",
+        retained.repositories,
+        retained.kept + retained.refused,
+        retained.removed,
+        if dry_run {
+            ", as --dry-run asks nothing did"
+        } else {
+            ""
+        }
+    );
+    said.context("cannot write the summary")?;
+    Ok(ExitCode::SUCCESS)
+}

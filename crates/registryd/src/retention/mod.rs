@@ -1,0 +1,9 @@
+//! Which tags go by themselves: rules ([`rules`]), what they mean for the tags of a repository ([`plan`]), and
+//! doing it ([`apply`]).
+
+mod apply;
+mod plan;
+mod rules;
+
+pub(crate) use apply::{Outcome, apply};
+pub(crate) use rules::{RepositoryPattern, Rules, TagPattern};
