@@ -46,7 +46,10 @@ async fn a_push_leaves_exactly_the_files_of_distribution() {
         );
     }
     volume.assert_no_temporary_files().await;
-    assert_eq!(volume.files("_registryd"), ["gate", "gc.lock", "lock"]);
+    assert_eq!(
+        volume.files("_registryd"),
+        ["delta.spare", "gate", "gc.lock", "lock"]
+    );
     // Deleting takes the tag's directory with it, and leaves content to the collector.
     store.delete(&repository, &digest).await.unwrap();
     assert!(
