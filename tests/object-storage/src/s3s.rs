@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -98,7 +99,10 @@ impl S3sFs {
 
     /// How a client reaches its bucket, below `root`.
     pub fn options(&self, root: &str) -> S3Options {
-        options(self.endpoint(), root)
+        let mut options = options(self.endpoint(), root);
+        // It answers 500 to every write of a long key, after it has written it.
+        options.http.retry_pause = Some(Duration::from_millis(1));
+        options
     }
 
     /// How registryd reaches its bucket, below `root`.
@@ -118,6 +122,8 @@ impl Drop for S3sFs {
 
 async fn serve(listener: TcpListener, service: S3Service, traffic: Arc<Traffic>) {
     while let Ok((stream, _)) = listener.accept().await {
+        // Or each answer waits for the client's delayed acknowledgement of its head.
+        let _ = stream.set_nodelay(true);
         let (service, traffic) = (service.clone(), Arc::clone(&traffic));
         tokio::spawn(async move {
             let stream = TokioIo::new(Counted { stream, traffic });

@@ -7,7 +7,7 @@ use object_store::azure::MicrosoftAzureBuilder;
 
 use super::bucket::{Bucket, Settings, Tokens};
 use super::failure::BucketError;
-use super::http::{HttpOptions, Watch, name, retries, root};
+use super::http::{HttpOptions, Watch, name, root};
 use super::service::Cloud;
 use crate::records::Guarantees;
 
@@ -109,7 +109,7 @@ impl AzureOptions {
             .with_client_options(self.http.client(&name, endpoint.starts_with("http://"))?)
             .with_allow_http(endpoint.starts_with("http://"))
             .with_endpoint(endpoint)
-            .with_retry(retries())
+            .with_retry(self.http.retries())
             .with_http_connector(Watch(Arc::clone(&counters)))
             .build()
             .map_err(|error| BucketError::new(&name, error))?;

@@ -8,7 +8,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 
 use super::bucket::{Bucket, Settings, Tokens};
 use super::failure::BucketError;
-use super::http::{HttpOptions, Watch, name, retries, root};
+use super::http::{HttpOptions, Watch, name, root};
 use super::service::Cloud;
 use crate::records::Guarantees;
 
@@ -90,7 +90,7 @@ impl GcsOptions {
         let counters = Arc::default();
         let service = builder
             .with_bucket_name(&self.bucket)
-            .with_retry(retries())
+            .with_retry(self.http.retries())
             .with_client_options(self.http.client(&name, endpoint.starts_with("http://"))?)
             .with_http_connector(Watch(Arc::clone(&counters)))
             .build()

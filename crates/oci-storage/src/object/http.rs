@@ -28,6 +28,9 @@ pub struct HttpOptions {
     pub skip_verify: bool,
     /// What the client calls itself.
     pub user_agent: Option<String>,
+    /// How long to wait before a request that failed is sent again, and twice as long each time after
+    /// that; 100 ms.
+    pub retry_pause: Option<Duration>,
 }
 
 /// A PEM file is not larger.
@@ -70,22 +73,23 @@ impl HttpOptions {
         }
         Ok(options)
     }
-}
 
-const USER_AGENT: &str = concat!("registryd/", env!("CARGO_PKG_VERSION"));
-
-/// How often the client tries again by itself.
-pub(super) fn retries() -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(3),
-            base: 2.0,
-        },
-        max_retries: 4,
-        retry_timeout: Duration::from_secs(20),
+    /// How often the client tries again by itself.
+    pub(super) fn retries(&self) -> RetryConfig {
+        RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: self.retry_pause.unwrap_or(RETRY_PAUSE),
+                max_backoff: Duration::from_secs(3),
+                base: 2.0,
+            },
+            max_retries: 4,
+            retry_timeout: Duration::from_secs(20),
+        }
     }
 }
+
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+const USER_AGENT: &str = concat!("registryd/", env!("CARGO_PKG_VERSION"));
 
 /// Makes clients whose requests are counted and noted.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use object_store::signer::Signer;
 
 use super::bucket::{Bucket, Settings, Tokens};
 use super::failure::BucketError;
-use super::http::{HttpOptions, Watch, name, retries, root};
+use super::http::{HttpOptions, Watch, name, root};
 use super::service::Cloud;
 use crate::records::Guarantees;
 
@@ -143,7 +143,7 @@ impl S3Options {
             .with_virtual_hosted_style_request(!path_style)
             // One object at a time is what every service knows.
             .with_disable_bulk_delete(true)
-            .with_retry(retries())
+            .with_retry(self.http.retries())
             .with_client_options(client)
             .with_http_connector(Watch(Arc::clone(&counters)));
         builder = match &self.encryption {
