@@ -49,6 +49,8 @@ pub struct Collections {
     pub failures: u64,
     /// Content removed by all of them.
     pub removed: Amount,
+    /// Bytes that were part of no content, removed by all of them.
+    pub removed_orphans: Amount,
     /// Links of blobs removed by all of them.
     pub removed_links: u64,
     /// Manifests removed by all of them.
@@ -66,8 +68,13 @@ impl Collections {
             Ok(_) if dry_run => {}
             Ok(collected) => {
                 self.runs += 1;
-                self.removed.count += collected.removed.count;
-                self.removed.bytes = self.removed.bytes.saturating_add(collected.removed.bytes);
+                for (all, more) in [
+                    (&mut self.removed, collected.removed),
+                    (&mut self.removed_orphans, collected.removed_orphans),
+                ] {
+                    all.count += more.count;
+                    all.bytes = all.bytes.saturating_add(more.bytes);
+                }
                 self.removed_links += collected.removed_links;
                 self.removed_manifests += collected.removed_manifests;
                 if collected.end == CollectEnd::Complete {

@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry as Exposed;
 
 use crate::health::Health;
 
+mod collections;
 mod process;
 
 /// Everything that is counted. Shared by all requests.
@@ -50,6 +51,7 @@ struct Sampled {
     inodes: Gauge,
     failing: Family<CheckLabels, Gauge>,
     certificate: Family<FileLabels, Gauge>,
+    collecting: collections::Collecting,
     process: process::Process,
 }
 
@@ -220,6 +222,7 @@ impl Metrics {
             "When the certificate ends, in seconds since 1970",
             sampled.certificate.clone(),
         );
+        sampled.collecting.expose(to);
         sampled.process.expose(to);
         let version = env!("CARGO_PKG_VERSION");
         to.register(
@@ -319,6 +322,7 @@ impl Metrics {
                 .get_or_create(&labels)
                 .set(i64::from(failing));
         }
+        sampled.collecting.sample(&registry.collections());
         let certificates = Arc::clone(certificates);
         let process = sampled.process.clone();
         let read = tokio::task::spawn_blocking(move || {
