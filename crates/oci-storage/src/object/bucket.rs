@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::signer::Signer;
 use object_store::{Attribute, Attributes, ObjectMeta};
 
 use super::failure::BucketError;
 use super::probe::Verdict;
-use super::service::{Memory, Service};
+use super::service::{Memory, Service, SignUrls};
 use super::{ObjectExtents, ObjectRecords};
 use crate::records::{Guarantees, Records, RecordsOptions};
 
@@ -40,7 +39,7 @@ pub(super) struct Settings {
     pub(super) guarantees: Guarantees,
     pub(super) counters: Arc<Counters>,
     /// Signs addresses for others, where they reach the service by another name than this process does.
-    pub(super) public: Option<Box<dyn Signer>>,
+    pub(super) public: Option<Box<dyn SignUrls>>,
 }
 
 /// What conditional writes compare.
@@ -107,7 +106,7 @@ impl Bucket {
     }
 
     /// What signs addresses of objects for others.
-    pub(super) fn signer(&self) -> Option<&dyn Signer> {
+    pub(super) fn signer(&self) -> Option<&dyn SignUrls> {
         match &self.settings().public {
             Some(public) => Some(&**public),
             None => self.service().signer(),

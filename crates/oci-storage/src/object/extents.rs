@@ -173,8 +173,8 @@ impl ExtentStore for ObjectExtents {
         let Some(signer) = self.bucket.signer() else {
             return Ok(None);
         };
-        let signed = signer.signed_url(method.clone(), &path, ttl).await;
-        Ok(Some(signed.map_err(extent_error)?.into()))
+        let signed = signer.sign(method.clone(), &path, ttl).await;
+        signed.map(Some).map_err(extent_error)
     }
 }
 

@@ -4,12 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::signer::Signer;
 
 use super::bucket::{Bucket, Settings, Tokens};
 use super::failure::BucketError;
 use super::http::{HttpOptions, Watch, name, root};
-use super::service::Cloud;
+use super::service::{Cloud, SignUrls};
 use crate::records::Guarantees;
 
 /// A bucket of S3 or of a service that speaks like it.
@@ -163,7 +162,7 @@ impl S3Options {
                 .map_err(|error| BucketError::new(&name, error))
         };
         // The host is part of what is signed, so no proxy could put another one in.
-        let public: Option<Box<dyn Signer>> = match &self.public_endpoint {
+        let public: Option<Box<dyn SignUrls>> = match &self.public_endpoint {
             Some(public) => Some(Box::new(build(
                 builder.clone().with_endpoint(addressed(public)?),
             )?)),

@@ -1,13 +1,14 @@
 //! What the adapter asks of the `object_store` crate, whichever service is behind it.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use http::Method;
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::signer::Signer;
 use object_store::{ObjectMeta, ObjectStore};
 
 /// A service with what all of them have.
@@ -18,7 +19,7 @@ pub(super) trait Service: Debug + Send + Sync + 'static {
     fn parts(&self) -> &dyn MultipartStore;
 
     /// Signs addresses, if the service has any.
-    fn signer(&self) -> Option<&dyn Signer> {
+    fn signer(&self) -> Option<&dyn SignUrls> {
         None
     }
 
@@ -30,6 +31,31 @@ pub(super) trait Service: Debug + Send + Sync + 'static {
         after: Option<&str>,
         limit: usize,
     ) -> object_store::Result<Vec<ObjectMeta>>;
+}
+
+/// Signs addresses. `object_store` has a trait for it only with a service behind a network.
+#[async_trait]
+pub(super) trait SignUrls: Send + Sync + 'static {
+    /// A URL for whoever has it to use `method` on the object at `path`, for `ttl`.
+    async fn sign(
+        &self,
+        method: Method,
+        path: &Path,
+        ttl: Duration,
+    ) -> object_store::Result<String>;
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+#[async_trait]
+impl<S: object_store::signer::Signer + 'static> SignUrls for S {
+    async fn sign(
+        &self,
+        method: Method,
+        path: &Path,
+        ttl: Duration,
+    ) -> object_store::Result<String> {
+        Ok(self.signed_url(method, path, ttl).await?.into())
+    }
 }
 
 /// `object_store`'s store in memory. It knows no pages; nobody waits for it.
@@ -81,7 +107,10 @@ pub(super) struct Cloud<S>(pub(super) S);
 #[async_trait]
 impl<S> Service for Cloud<S>
 where
-    S: ObjectStore + MultipartStore + Signer + object_store::list::PaginatedListStore,
+    S: ObjectStore
+        + MultipartStore
+        + object_store::signer::Signer
+        + object_store::list::PaginatedListStore,
 {
     fn objects(&self) -> &dyn ObjectStore {
         &self.0
@@ -91,7 +120,7 @@ where
         &self.0
     }
 
-    fn signer(&self) -> Option<&dyn Signer> {
+    fn signer(&self) -> Option<&dyn SignUrls> {
         Some(&self.0)
     }
 

@@ -1,5 +1,5 @@
 //! Which tags go by themselves: rules ([`rules`]), what they mean for the tags of a repository ([`plan`]), and
-//! doing it ([`apply`]).
+//! doing it ([`apply()`]).
 
 mod apply;
 mod plan;
