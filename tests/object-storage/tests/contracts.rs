@@ -34,7 +34,7 @@ impl Place {
     }
 
     /// A bucket of the other server. Racing creations have several winners there, so it is for one
-    /// process: the second process of the contracts has no place. It looks at all its keys for a listing,
+    /// process, whose stores take turns by their verdict: the second process of the contracts has no place. It looks at all its keys for a listing,
     /// so each place has a server of its own.
     fn of_files() -> Self {
         let server = S3sFs::start(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();

@@ -16,14 +16,26 @@ use oci_core::runtime::{IdSource, SystemIds};
 use super::bucket::Bucket;
 use super::extents::remove;
 use super::failure::BucketError;
-use super::records::ObjectRecords;
+use super::records::{Locks, ObjectRecords};
 use crate::records::{RecordError, RecordStore, Version};
 
 /// What a bucket can be relied on for.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+///
+/// Where conditional writes cannot be relied on, all stores that are made with one verdict, or with clones of
+/// it, take turns in this process.
+#[derive(Clone, Debug, Default)]
 pub struct Verdict {
     shortcomings: Vec<Shortcoming>,
+    turns: Locks,
 }
+
+impl PartialEq for Verdict {
+    fn eq(&self, other: &Self) -> bool {
+        self.shortcomings == other.shortcomings
+    }
+}
+
+impl Eq for Verdict {}
 
 /// A promise that a service does not keep.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,6 +60,7 @@ impl Verdict {
     pub fn nothing() -> Self {
         Self {
             shortcomings: vec![Shortcoming::SeveralWinners, Shortcoming::ListingLags],
+            turns: Locks::default(),
         }
     }
 
@@ -61,6 +74,11 @@ impl Verdict {
     /// The promises that are not kept.
     pub fn shortcomings(&self) -> &[Shortcoming] {
         &self.shortcomings
+    }
+
+    /// What keeps writers of this process apart, if nothing else does.
+    pub(super) fn turns(&self) -> Option<Locks> {
+        (!self.is_shared()).then(|| self.turns.clone())
     }
 
     fn note(&mut self, shortcoming: Shortcoming) {

@@ -37,7 +37,7 @@ impl ObjectRecords {
     pub fn new(bucket: Bucket, verdict: &Verdict) -> Self {
         Self {
             bucket,
-            alone: (!verdict.is_shared()).then(Locks::default),
+            alone: verdict.turns(),
         }
     }
 
@@ -208,13 +208,16 @@ impl From<BucketError> for RecordError {
 }
 
 /// Who writes which key in this process; several keys share a lock.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Locks(Arc<Stripes>);
+
 #[derive(Debug)]
-struct Locks {
+struct Stripes {
     stripes: [Mutex<()>; 64],
     hasher: RandomState,
 }
 
-impl Default for Locks {
+impl Default for Stripes {
     fn default() -> Self {
         Self {
             stripes: std::array::from_fn(|_| Mutex::new(())),
@@ -225,9 +228,9 @@ impl Default for Locks {
 
 impl Locks {
     async fn lock(&self, key: &str) -> Option<MutexGuard<'_, ()>> {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.0.hasher.hash_one(key);
         let stripe = usize::try_from(hash % 64).unwrap_or_default();
-        match self.stripes.get(stripe) {
+        match self.0.stripes.get(stripe) {
             Some(stripe) => Some(stripe.lock().await),
             None => None,
         }
