@@ -10,8 +10,21 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../crates/registryd/src/config/mod.rs"]
 mod config;
 
-/// In the place of registryd's table of cipher suites, which needs rustls: nothing of it is parsed.
+#[allow(dead_code)]
+#[path = "../../crates/registryd/src/retention/rules.rs"]
+mod rules;
+
+/// Where registryd has the rules.
+mod retention {
+    pub(crate) use crate::rules::{RepositoryPattern, TagPattern};
+}
+
+/// In the place of what needs rustls: registryd's table of cipher suites, and its look at names of hosts.
 mod tls {
+    pub(crate) fn host_name_problem(name: &str) -> Option<&'static str> {
+        name.contains('/').then_some("it is a path")
+    }
+
     pub(crate) mod suites {
         #[allow(dead_code)]
         pub(crate) enum Named {

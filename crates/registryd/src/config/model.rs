@@ -322,13 +322,16 @@ pub struct LetsEncrypt {
     pub directoryca: Option<PathBuf>,
 }
 
+/// Let's Encrypt itself, not its staging environment.
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
 impl Default for LetsEncrypt {
     fn default() -> Self {
         Self {
             cachefile: None,
             email: None,
             hosts: Vec::new(),
-            directoryurl: instant_acme::LetsEncrypt::Production.url().to_owned(),
+            directoryurl: LETS_ENCRYPT.to_owned(),
             directoryca: None,
         }
     }

@@ -202,3 +202,11 @@ fn failures_are_tried_again_ever_later_and_when_the_authority_says() {
     let moment = schedule::again_after(9, Some(std::time::Duration::ZERO));
     assert_eq!(moment, minutes(1));
 }
+
+#[test]
+fn the_directory_that_is_meant_when_none_is_written_is_that_of_lets_encrypt() {
+    assert_eq!(
+        LetsEncrypt::default().directoryurl,
+        instant_acme::LetsEncrypt::Production.url()
+    );
+}
