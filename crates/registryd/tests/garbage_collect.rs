@@ -90,10 +90,13 @@ fn registryd(arguments: &[&str], config: &Path) -> Command {
     command
 }
 
-/// Runs it; its exit status and what it said.
 fn collect(arguments: &[&str], config: &Path) -> (i32, String) {
-    let arguments = [&["garbage-collect"], arguments].concat();
-    let output = registryd(&arguments, config).output().unwrap();
+    run(&[&["garbage-collect"], arguments].concat(), config)
+}
+
+/// Runs it; its exit status and what it said.
+fn run(arguments: &[&str], config: &Path) -> (i32, String) {
+    let output = registryd(arguments, config).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (
         output.status.code().unwrap(),
@@ -176,6 +179,27 @@ fn where_there_is_nothing_to_collect_it_says_so_and_makes_nothing() {
     assert_eq!(code, 1);
     assert!(said.contains("there is no database in"), "{said}");
     assert!(!missing.exists());
+}
+
+/// `retention` used to make a volume where a path was mistyped, and to find no tags in it.
+#[test]
+fn retention_makes_no_volume_and_says_what_is_wrong_with_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yml");
+    let missing = directory.path().join("elsewhere");
+    let text = format!(
+        "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  retention: {{policies: [{{repositories: \
+         ['**']}}]}}\nhttp: {{addr: ':0'}}\nhelth: {{}}\n",
+        missing.display()
+    );
+    fs::write(&config, text).unwrap();
+    for command in ["retention", "garbage-collect"] {
+        let (code, said) = run(&[command, "--dry-run"], &config);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("there is no registry in"), "{said}");
+        assert!(said.contains("helth") && said.contains("health"), "{said}");
+        assert!(!missing.exists());
+    }
 }
 
 #[test]

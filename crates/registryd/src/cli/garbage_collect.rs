@@ -1,12 +1,12 @@
 //! `registryd garbage-collect`
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use oci_core::StoreError;
 use oci_core::runtime::ThreadPool;
@@ -14,9 +14,9 @@ use oci_core::store::{
     Candidate, CandidateKind, CollectEnd, CollectObserver, CollectOptions, Collected, Phase,
 };
 
+use super::configured;
 use crate::assemble::{self, storage};
-use crate::config::{Config, Loader, StorageDriver, parse_duration};
-use crate::telemetry;
+use crate::config::{Config, StorageDriver, parse_duration};
 
 /// It may run while `registryd` serves the same volume or bucket; a sled database is open in one process at a
 /// time, so there the server has to stop, or to collect by itself (`storage.gc`). A process of CNCF Distribution (`registry:2`,
@@ -53,19 +53,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut loader = Loader::from_process();
-    if let Some(path) = &arguments.config {
-        loader = loader.path(path);
-    }
-    let loaded = match loader.load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprint!("{error}");
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some(loaded) = configured::load(arguments.config.clone(), false) else {
+        return Ok(ExitCode::FAILURE);
     };
-    telemetry::init(&loaded.config.log);
-    volume(&loaded.config)?;
+    configured::begin_log(&loaded);
+    configured::existing(&loaded.config.storage.driver)?;
     let options = arguments.options(&loaded.config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -98,35 +90,6 @@ impl Arguments {
         options.any_file_system = self.any_file_system || config.storage.gc.anyfilesystem;
         options
     }
-}
-
-/// Refuses where there is nothing to collect: a volume must not be made by this.
-fn volume(config: &Config) -> anyhow::Result<()> {
-    match &config.storage.driver {
-        StorageDriver::Filesystem(filesystem) => {
-            let root: &Path = &filesystem.rootdirectory;
-            if !root.join("docker/registry/v2/blobs").is_dir() {
-                bail!(
-                    "`storage.filesystem.rootdirectory`: there is no registry in `{}`; name the directory \
-                     that holds `docker/registry/v2`",
-                    root.display()
-                );
-            }
-        }
-        StorageDriver::Sled(sled) if !sled.path.is_dir() => {
-            bail!(
-                "`storage.sled.path`: there is no database in `{}`",
-                sled.path.display()
-            );
-        }
-        StorageDriver::InMemory {} => {
-            bail!(
-                "`storage.inmemory`: what is in the memory of another process cannot be collected"
-            );
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 /// The error with what to do about it, which may be to `allow` any file system.

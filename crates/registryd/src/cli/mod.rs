@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod cert;
 mod client;
 mod config;
+mod configured;
 mod doctor;
 mod entrypoint;
 mod garbage_collect;

@@ -9,10 +9,9 @@ use clap::Args;
 use oci_core::runtime::ThreadPool;
 use oci_core::{RepositoryName, Tag};
 
+use super::configured;
 use crate::assemble::storage;
-use crate::config::Loader;
 use crate::retention::{Outcome, Rules, apply};
-use crate::telemetry;
 
 /// What goes is what no rule of `storage.retention` keeps, whether or not that is enabled for the server. It may
 /// run while `registryd` serves the same store: a tag that is pushed meanwhile stays.
@@ -31,19 +30,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut loader = Loader::from_process();
-    if let Some(path) = &arguments.config {
-        loader = loader.path(path);
-    }
-    let loaded = match loader.load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprint!("{error}");
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some(loaded) = configured::load(arguments.config.clone(), false) else {
+        return Ok(ExitCode::FAILURE);
     };
+    configured::begin_log(&loaded);
     let config = &loaded.config.storage;
-    telemetry::init(&loaded.config.log);
+    configured::existing(&config.driver)?;
     if config.retention.policies.is_empty() {
         bail!(
             "`storage.retention.policies` says nothing: every tag stays; write which tags are to be kept, as \

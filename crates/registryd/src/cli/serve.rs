@@ -7,40 +7,24 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
-use super::{Serve, TlsMode};
+use super::{Serve, TlsMode, configured};
 use crate::assemble;
-use crate::config::{Http, Loader, LocalTls, Severity, Tls, TlsSource};
+use crate::config::{Http, LocalTls, Tls, TlsSource};
 use crate::debug;
 use crate::server::app::AUTHORITY_PATH;
 use crate::server::{self, Listener, Signals};
-use crate::telemetry;
 use crate::tls;
 use crate::tls::local::Authority;
 
 pub(super) fn run(arguments: Serve) -> anyhow::Result<ExitCode> {
     let (tls, hosts) = (arguments.tls, arguments.host);
-    let mut loader = Loader::from_process().strict(arguments.strict);
-    if let Some(path) = arguments.config {
-        loader = loader.path(path);
-    }
-    let mut loaded = match loader.load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprint!("{error}");
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some(mut loaded) = configured::load(arguments.config, arguments.strict) else {
+        return Ok(ExitCode::FAILURE);
     };
     if let Some(TlsMode::Local) = tls {
         local_tls(&mut loaded.config.http, hosts)?;
     }
-    telemetry::init(&loaded.config.log);
-    for diagnostic in loaded.diagnostics.iter() {
-        if diagnostic.severity == Severity::Note {
-            tracing::debug!("{diagnostic}");
-        } else {
-            tracing::warn!("{diagnostic}");
-        }
-    }
+    configured::begin_log(&loaded);
     raise_open_files();
     let inherited = server::inherited().context("the socket that was handed over")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
