@@ -547,6 +547,10 @@ async fn what_cannot_be_read_ends_the_run_and_keeps_everything() {
         matches!(failed, Err(StoreError::Unavailable { .. })),
         "{failed:?}"
     );
+    assert!(
+        format!("{failed:?}").contains("repositories/a/d"),
+        "{failed:?}"
+    );
     assert!(store.stat(&garbage).await.is_ok());
     std::fs::remove_file(circle).unwrap();
     assert_eq!(collect(&store, &now()).await.removed.count, 1);

@@ -11,12 +11,15 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use filesystem_common::*;
+use oci_core::registry::Intent;
 use oci_core::store::{AppendMode, PageRequest, UploadOptions};
-use oci_core::{BlobStore, Digest, ManifestStore, StoreError};
+use oci_core::testkit::pieces;
+use oci_core::{BlobStore, Digest, Identity, Manifest, ManifestStore, Registry, StoreError};
 use oci_storage::filesystem::{DiskOperation, Durability, FaultHook, Filesystem, Options};
 
 mod filesystem_common;
@@ -485,6 +488,73 @@ async fn a_tag_never_moves_before_what_it_moves_to_is_on_the_disk() {
             position(DiskOperation::SyncDirectory, &directory) < moved,
             "{directory}"
         );
+    }
+}
+
+// A closing PUT whose directory could not be synced was answered 503. Sent again, it found the blob and was
+// answered 201, and nobody had synced anything.
+#[tokio::test]
+async fn a_closing_put_that_is_repeated_syncs_what_the_first_could_not() {
+    let volume = Volume::new();
+    let (failing, synced) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let (fails, count) = (Arc::clone(&failing), Arc::clone(&synced));
+    let options = Options::default().with_faults(Arc::new(move |operation, _| {
+        if operation == DiskOperation::SyncDirectory {
+            if fails.load(Ordering::SeqCst) {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }));
+    let registry = Registry::new(volume.open_with(options));
+    let (nobody, repository, bytes) = (Identity::anonymous(), name("a"), content(120, 9000));
+    let digest = Digest::sha256(&bytes);
+    let options = UploadOptions::default();
+    let begun = registry.begin_upload(&nobody, &repository, &options).await;
+    let id = begun.unwrap().id;
+    let finish = async |body: &[u8]| {
+        let body = pin!(pieces(body, 4096));
+        registry
+            .finish_upload(&nobody, &repository, &id, None, &digest, body)
+            .await
+    };
+    failing.store(true, Ordering::SeqCst);
+    finish(&bytes).await.unwrap_err();
+    failing.store(false, Ordering::SeqCst);
+    let before = synced.load(Ordering::SeqCst);
+    assert_eq!(finish(&[]).await.unwrap().size, 9000);
+    assert!(synced.load(Ordering::SeqCst) > before);
+}
+
+// What is older than a part of the grace period is touched where a pusher is told of it. On a file system that
+// had become read-only, that turned pulls by digest into 503.
+#[tokio::test]
+async fn what_is_there_is_found_on_a_file_system_that_became_read_only() {
+    let disk = SmallDisk::new();
+    let (repository, root) = (name("a"), disk.volume.root().to_owned());
+    let mut options = Options::default();
+    options.grace = std::time::Duration::ZERO;
+    let store = disk.volume.open_with(options);
+    let digest = push_image(&store, &repository, 121, &["t"]).await.unwrap();
+    if disk.mounted {
+        let mut remount = std::process::Command::new("mount");
+        let remounted = remount.args(["-o", "remount,ro"]).arg(&root).status();
+        assert!(remounted.unwrap().success());
+        std::fs::write(root.join("x"), b"").unwrap_err();
+    }
+    let registry = Registry::new(store);
+    let nobody = Identity::anonymous();
+    let reference = digest.into();
+    let found = registry.manifest(&nobody, &repository, &reference);
+    let found = found.await.unwrap();
+    registry.claim_manifest(&repository, &found).await.unwrap();
+    for blob in Manifest::parse(found.bytes, None).unwrap().references() {
+        let claimed = registry.stat_blob(&repository, &blob.digest, Intent::Push);
+        claimed.await.unwrap();
     }
 }
 

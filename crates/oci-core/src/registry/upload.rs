@@ -116,7 +116,13 @@ impl Registry {
                 let finished = self
                     .stat_blob(repository, digest, super::Intent::Push)
                     .await;
-                return finished.map_err(|_| error);
+                let Ok(blob) = finished else {
+                    return Err(error);
+                };
+                // Whoever finished it may still be bringing it to the disk, or may have failed to.
+                let linked = self.inner.manifests.link_blob(repository, &blob).await;
+                linked.map_err(or(ErrorCode::BlobUploadUnknown))?;
+                return Ok(blob);
             }
             Err(error) => return Err(error),
         };

@@ -240,8 +240,14 @@ impl Inner {
     /// Makes content look new to a collector if it is not. Returns its metadata from then on.
     pub(super) fn touch_if_old(&self, path: &Path, metadata: Metadata) -> io::Result<Metadata> {
         if self.is_stale(&metadata) {
-            touch(path)?;
-            return fs::metadata(path);
+            match touch(path) {
+                // Where nothing can be written, nothing can be collected either.
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+                touched => {
+                    touched?;
+                    return fs::metadata(path);
+                }
+            }
         }
         Ok(metadata)
     }

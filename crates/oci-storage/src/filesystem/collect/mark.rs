@@ -19,7 +19,7 @@ use super::Run;
 use super::document::{References, references};
 use super::found::Found;
 use super::names::DigestSet;
-use super::tree::{Kind, entries, entries_or_none, is_long, link_at, linked};
+use super::tree::{Kind, at, entries, entries_or_none, is_long, link_at, linked};
 
 /// What the mark leaves for removal.
 #[derive(Debug, Default)]
@@ -55,22 +55,24 @@ impl Inner {
         if let Some(known) = self.manifests.get(digest) {
             return Ok(references(&known.bytes).map_or(Content::Opaque, Content::Document));
         }
-        let file = match open_file(&self.layout.data(digest)) {
+        let path = self.layout.data(digest);
+        let file = match open_file(&path) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(Content::Absent),
-            Err(error) => return Err(error),
+            Err(error) => return Err(at(&path)(error)),
         };
         let mut bytes = Vec::with_capacity(4096);
         let mut file = file.take(DOCUMENT_MAX + 1);
         // Layers, which may be asked for here, show by their first bytes that they are none.
-        (&mut file).take(64).read_to_end(&mut bytes)?;
+        let begun = (&mut file).take(64).read_to_end(&mut bytes);
+        begun.map_err(at(&path))?;
         let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
         match first {
             Some(b'{') => {}
             None if bytes.is_empty() && !is_empty_digest(digest) => return Ok(Content::Damaged),
             _ => return Ok(Content::Opaque),
         }
-        file.read_to_end(&mut bytes)?;
+        file.read_to_end(&mut bytes).map_err(at(&path))?;
         if bytes.len() as u64 > DOCUMENT_MAX {
             return Ok(Content::Opaque);
         }

@@ -19,16 +19,16 @@ pub(super) enum Kind {
 /// The names in a directory.
 pub(super) fn entries(directory: &Path) -> io::Result<Vec<(OsString, Kind)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
+    for entry in fs::read_dir(directory).map_err(at(directory))? {
+        let entry = entry.map_err(at(directory))?;
+        let kind = entry.file_type().map_err(at(&entry.path()))?;
         let is_directory = kind.is_dir()
             || (kind.is_symlink()
                 && match fs::metadata(entry.path()) {
                     Ok(target) => target.is_dir(),
                     // It leads nowhere. Anything else might hide a repository.
                     Err(error) if is_absent(&error) => false,
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(at(&entry.path())(error)),
                 });
         let kind = if is_directory {
             Kind::Directory
@@ -38,6 +38,11 @@ pub(super) fn entries(directory: &Path) -> io::Result<Vec<(OsString, Kind)>> {
         found.push((entry.file_name(), kind));
     }
     Ok(found)
+}
+
+/// Says of an error where it was met; what it is stays as it was.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
 }
 
 /// The same of a directory that need not be there.
@@ -68,7 +73,7 @@ pub(super) fn linked(root: &Path) -> io::Result<Linked> {
                 Some(digest) => linked.digests.push(digest),
                 None if kind == Kind::Directory => {
                     let link = root.join(&*algorithm).join(&*hex).join("link");
-                    match links::read(&link)? {
+                    match links::read(&link).map_err(at(&link))? {
                         // What Distribution deletes leaves its directory behind.
                         Link::Absent => continue,
                         Link::Torn => {}
