@@ -28,19 +28,14 @@ const SYSTEM: [&str; 3] = [
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Looks at what was shown, with the authorities of this machine.
-pub(super) fn examine(
-    seen: &Seen,
-    look: &Look<'_>,
-    host: &str,
-    port: u16,
-) -> anyhow::Result<Vec<Finding>> {
+pub(super) fn examine(seen: &Seen, look: &Look<'_>, host: &str) -> anyhow::Result<Vec<Finding>> {
     let chain = seen.chain();
     let Some((leaf, intermediates)) = chain.split_first() else {
         return Ok(Vec::new());
     };
     let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
     let mut trusted = system(look.root);
-    trusted.extend(clients::of_docker(look.root, host, port));
+    trusted.extend(clients::of_docker(look.root, look.target));
     if let Some(path) = look.cacert {
         trusted
             .extend(certificates(path).with_context(|| format!("`--cacert {}`", path.display()))?);
@@ -249,8 +244,8 @@ fn issuer(
             "this machine does not trust who signed the certificate of {target}; docker says `x509: certificate signed by unknown authority`"
         ),
         format!(
-            "{}; instead of system, docker, podman, containerd or k3s for that one alone",
-            command("system", &target.authority(), chain)
+            "{}; instead of system, docker, podman, containerd, k3s or rke2 for that one alone",
+            command("system", &target.name(), chain)
         ),
     )
 }
