@@ -176,7 +176,7 @@ fn period(
             return Finding::error(
                 "expiry",
                 "the certificate, or one above it, has expired",
-                "renew it; the registry takes the new one when it is at the old one's place",
+                "renew it; the registry takes the new one when it is at the old one's place, and after a restart where systemd loads it as a credential",
             );
         }
         Some(Error::InvalidCertificate(
