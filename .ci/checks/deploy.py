@@ -33,6 +33,8 @@ FOREIGN = {"ServiceMonitor"}
 
 USERS = "docker:$2y$05$enG4ZbF26pDVZQ391loSju4qOXc5bPZT81kYqdAGDbdi4o1A4EU5q\n"
 
+ACME = {"letsencrypt": {"hosts": ["registry.example.com"]}}
+
 # name: (values, kinds that must be there, the strategy)
 RENDERINGS = {
     "as it is": ({}, {"Deployment", "Service", "ConfigMap", "Secret", "PersistentVolumeClaim"}, "Recreate"),
@@ -53,6 +55,16 @@ RENDERINGS = {
          "service": {"type": "NodePort", "nodePort": 30500}, "persistence": {"enabled": False}},
         {"ServiceMonitor", "ServiceAccount"}, "Recreate",
     ),
+    "ACME": ({"configData": {"http": {"tls": ACME}}, "service": {"type": "LoadBalancer", "port": 443}}, set(), "Recreate"),
+    "a certificate of one's own making": ({"configData": {"http": {"tls": {"local": {"hosts": ["r.lan"]}}}}}, set(), "Recreate"),
+    "client certificates": (
+        {"tlsSecretName": "tls", "configData": {"http": {"tls": {"clientcas": ["/clients/ca.crt"]}}}}, set(), "Recreate",
+    ),
+    "names of digits": (
+        {"fullnameOverride": "1", "nameOverride": "2", "tlsSecretName": "3", "secrets": {"existingSecret": "4"},
+         "persistence": {"existingClaim": "5"}, "serviceAccount": {"name": "6"}, "metrics": {"enabled": True}},
+        set(), "Recreate",
+    ),
 }
 
 # values that must be refused, and a word of the reason
@@ -62,6 +74,7 @@ REFUSED = [
     ({"service": {"port": "5000"}}, "port"),
     ({"secrets": {"htpasswd": "/auth/htpasswd"}}, "--set-file"),
     ({"replicaCount": 2}, "ReadWriteMany"),
+    ({"replicaCount": 2, "persistence": {"accessMode": "ReadWriteMany"}, "configData": {"http": {"tls": ACME}}}, "cert-manager"),
     ({"storage": "s3"}, "s3.bucket"),
     ({"host": "https://registry.lan"}, "host"),
     ({"garbageCollect": {"interval": "0 1 * * *"}}, "interval"),
@@ -107,6 +120,8 @@ def main():
         if deployment["spec"]["strategy"]["type"] != strategy:
             problems.append(f"chart, {name}: the strategy is not {strategy}")
     problems += collection(chart)
+    problems += probes(chart)
+    problems += metrics(chart)
     problems += refusals(chart)
     problems += blindness()
     compose = yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text())
@@ -114,6 +129,9 @@ def main():
         for key in ("image", "healthcheck", "volumes", "restart"):
             if key not in service:
                 problems.append(f"compose: {name} has no {key}")
+        # Keys have mode 0600 and belong to whoever made them; root without this may not read them.
+        if service.get("cap_drop") != ["ALL"] or service.get("cap_add") != ["DAC_OVERRIDE"]:
+            problems.append(f"compose: {name} has other capabilities than to read certs/tls.key")
 
     for problem in problems:
         print(f"deploy: {problem}")
@@ -137,7 +155,8 @@ def commands(registryd):
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         authority = (pathlib.Path(directory) / "made" / "ca.crt").read_text()
         trust = "k8s", "trust", "registry.lan:5000"
-        for more in (["--ca", "made/ca.crt"], ["--uninstall"]):
+        odd = "--name", "1", "--namespace", "true"
+        for more in (["--ca", "made/ca.crt"], ["--uninstall"], ["--ca", "made/ca.crt", *odd]):
             documents, problems = printed(*trust, *more)
             kinds = [document["kind"] for document in documents]
             if kinds != ["Namespace", "ConfigMap", "DaemonSet"]:
@@ -149,7 +168,7 @@ def commands(registryd):
             found = {problem for problem in restricted(pod)}
             if found != {"may run as root", "volume certs-d is of a kind that is not allowed"}:
                 problems.append(f"the pod is as open as this: {sorted(found)}")
-            yield f"k8s trust {more[0]}", documents, problems
+            yield f"k8s trust {' '.join(more)}", documents, problems
         secret = "pull-secret", "registry.lan:5000", "--user", "docker", "--password-stdin", "-n", "apps"
         documents, problems = printed(*secret, said="hush\n")
         config = json.loads(base64.b64decode(documents[0]["data"][".dockerconfigjson"]))
@@ -157,6 +176,8 @@ def commands(registryd):
         if config != {"auths": {"registry.lan:5000": want}}:
             problems.append(f"it holds {config}")
         yield "pull-secret", documents, problems
+        documents, problems = printed(*secret[:-2], "-n", "1", "--name", "2", said="hush\n")
+        yield "pull-secret with names of digits", documents, problems
 
 
 def render(chart, values):
@@ -166,6 +187,11 @@ def render(chart, values):
         for name, text in chart.render(values, name="hub", namespace="images").items()
         if name.endswith(".yaml")
     }
+
+
+def notes(chart, values):
+    rendered = chart.render(values, name="hub", namespace="images").items()
+    return "".join(text for name, text in rendered if name.endswith("NOTES.txt"))
 
 
 def valid(documents):
@@ -240,11 +266,61 @@ def collection(chart):
         ({"garbageCollect": THEIR_COLLECTION}, ["garbageCollect.schedule, garbageCollect.resources", "every 24h"], "podLabels"),
         ({"garbageCollect": {"enabled": True}}, ["manifests without a tag stay"], "Of no effect"),
     ]:
-        notes = "".join(text for name, text in chart.render(values, name="hub", namespace="images").items()
-                        if name.endswith("NOTES.txt"))
-        yield from (f"NOTES.txt does not say {text!r}" for text in said if text not in notes)
-        if unsaid in notes:
+        shown = notes(chart, values)
+        yield from (f"NOTES.txt does not say {text!r}" for text in said if text not in shown)
+        if unsaid in shown:
             yield f"NOTES.txt says {unsaid!r}"
+
+
+def probes(chart):
+    """Probes speak as the registry does, and ask no more than it can answer."""
+    secret = {"tlsSecretName": "tls"}
+    asks = {"plain": ("httpGet HTTP",) * 3, "tls": ("httpGet HTTPS",) * 3,
+            # Every handshake is refused until there is a certificate, which needs the pod to be there.
+            "acme": ("tcpSocket", "tcpSocket", "httpGet HTTPS"), "clients": ("tcpSocket", "tcpSocket", "exec")}
+    clients = {"clientcas": ["/clients/ca.crt"]}
+    for values, want, scheme in [
+        ({}, "plain", "http"),
+        (secret, "tls", "https"),
+        ({"configData": {"http": {"tls": {"certificate": "/certs/tls.crt", "key": "/certs/tls.key"}}}}, "tls", "https"),
+        ({"configData": {"http": {"tls": {"local": {"hosts": ["r.lan"]}}}}}, "tls", "https"),
+        ({"configData": {"http": {"tls": {"minimumtls": "tls1.3"}}}}, "plain", "http"),
+        ({"configData": {"http": {"tls": ACME}}}, "acme", "https"),
+        ({**secret, "configData": {"http": {"tls": clients}}}, "clients", "https"),
+        ({**secret, "configData": {"http": {"tls": {**clients, "clientauth": "request-client-cert"}}}}, "tls", "https"),
+    ]:
+        documents = [document for text in render(chart, values).values() for document in yaml.safe_load_all(text) if document]
+        container = next(d for d in documents if d["kind"] == "Deployment")["spec"]["template"]["spec"]["containers"][0]
+        found = []
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            kind = next(kind for kind in ("httpGet", "tcpSocket", "exec") if kind in container[name])
+            found.append(f"{kind} {container[name][kind].get('scheme', '')}".strip())
+        if tuple(found) != asks[want]:
+            yield f"probes with {values}: {found}, not {asks[want]}"
+        service = next(d for d in documents if d["kind"] == "Service")["spec"]
+        if service.get("publishNotReadyAddresses", False) != (want == "acme"):
+            yield f"probes with {values}: the Service leaves out, or has, a pod that is not ready"
+        if f"registryd serves {scheme}://" not in notes(chart, values):
+            yield f"NOTES.txt with {values} does not say {scheme}://"
+
+
+def metrics(chart):
+    """The operators' listener is for the cluster alone, and is scraped once."""
+    values = {"metrics": {"enabled": True, "serviceMonitor": {"enabled": True}}, "service": {"type": "LoadBalancer"}}
+    documents = [document for text in render(chart, values).values() for document in yaml.safe_load_all(text) if document]
+    services = [document for document in documents if document["kind"] == "Service"]
+    open_ports = {port["name"] for s in services if s["spec"]["type"] != "ClusterIP" for port in s["spec"]["ports"]}
+    if open_ports != {"registry"}:
+        yield f"metrics: the load balancer has {sorted(open_ports)}"
+    monitor = next(document for document in documents if document["kind"] == "ServiceMonitor")["spec"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    found = [s["spec"] for s in services if wanted <= s["metadata"]["labels"].items()]
+    ports = [port["name"] for spec in found for port in spec["ports"]]
+    if ports != [endpoint["port"] for endpoint in monitor["endpoints"]]:
+        yield f"metrics: the ServiceMonitor finds the ports {ports}"
+    labels = next(d for d in documents if d["kind"] == "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    if not all(spec["selector"].items() <= labels for spec in found):
+        yield "metrics: the Service finds no pod"
 
 
 def refusals(chart):

@@ -375,6 +375,24 @@ fn with_tls_local_a_client_comes_to_trust_it_by_its_fingerprint_alone() {
 
 #[test]
 fn trust_writes_what_each_client_reads_and_takes_back_only_that() {
+    trust_and_untrust("r.lan:5000", "r.lan_5000");
+    // Images of a registry on port 443 are named without it, and so is what clients look for.
+    trust_and_untrust("r.lan", "r.lan");
+}
+
+#[test]
+fn a_file_that_is_missing_is_not_asked_for_on_the_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let shown = run(dir.path(), &["cert", "show", "tls.crt"]);
+    assert!(!shown.status.success());
+    assert!(
+        said(&shown).contains("tls.crt, and a server is HOST:PORT: No such file"),
+        "{}",
+        said(&shown)
+    );
+}
+
+fn trust_and_untrust(registry: &str, in_files: &str) {
     let dir = tempfile::tempdir().unwrap();
     let made = run(
         dir.path(),
@@ -389,14 +407,14 @@ fn trust_writes_what_each_client_reads_and_takes_back_only_that() {
     ] {
         std::fs::create_dir_all(root.join(existing)).unwrap();
     }
-    let registries = root.join("etc/rancher/k3s/registries.yaml");
+    let of_k3s = root.join("etc/rancher/k3s/registries.yaml");
     let theirs = "mirrors:\n  docker.io:\n    endpoint: [\"https://m.lan\"]\n";
-    std::fs::write(&registries, theirs).unwrap();
+    std::fs::write(&of_k3s, theirs).unwrap();
     let on = |verb: &str, client: &str, more: &[&str]| {
         let mut words = vec![
             verb,
             client,
-            "r.lan:5000",
+            registry,
             "--root",
             root.to_str().unwrap(),
             "--apply",
@@ -405,37 +423,30 @@ fn trust_writes_what_each_client_reads_and_takes_back_only_that() {
         let output = run(dir.path(), &words);
         (output.status.success(), said(&output))
     };
+    let docker = format!("etc/docker/certs.d/{registry}");
+    let podman = format!("etc/containers/certs.d/{registry}");
+    let containerd = format!("etc/containerd/certs.d/{registry}");
+    let system = format!("usr/local/share/ca-certificates/registryd-{in_files}.crt");
+    let ca = |at: &str| format!("{at}/ca.crt");
+    let registries = |one: &str| format!("etc/rancher/{one}/registries.yaml");
+    let entry = |one: &str| format!("ca_file: \"/etc/rancher/{one}/registryd-{in_files}.crt\"");
+    let hosts = format!(
+        "server = \"https://{registry}\"\n\n[host.\"https://{registry}\"]\n  \
+         capabilities = [\"pull\", \"resolve\", \"push\"]\n  ca = \"/{containerd}/ca.crt\"\n"
+    );
+    let pem = "BEGIN CERTIFICATE".to_owned();
     for (client, file, holds) in [
-        (
-            "docker",
-            "etc/docker/certs.d/r.lan:5000/ca.crt",
-            "BEGIN CERTIFICATE",
-        ),
-        (
-            "podman",
-            "etc/containers/certs.d/r.lan:5000/ca.crt",
-            "BEGIN CERTIFICATE",
-        ),
-        (
-            "containerd",
-            "etc/containerd/certs.d/r.lan:5000/hosts.toml",
-            "ca = \"/etc/containerd/certs.d/r.lan:5000/ca.crt\"",
-        ),
-        (
-            "k3s",
-            "etc/rancher/k3s/registries.yaml",
-            "ca_file: \"/etc/rancher/k3s/registryd-r.lan_5000.crt\"",
-        ),
-        (
-            "system",
-            "usr/local/share/ca-certificates/registryd-r.lan_5000.crt",
-            "BEGIN CERTIFICATE",
-        ),
+        ("docker", ca(&docker), pem.clone()),
+        ("podman", ca(&podman), pem.clone()),
+        ("containerd", format!("{containerd}/hosts.toml"), hosts),
+        ("k3s", registries("k3s"), entry("k3s")),
+        ("rke2", registries("rke2"), entry("rke2")),
+        ("system", system, pem),
     ] {
         let (fine, text) = on("trust", client, &["--ca", "made/ca.crt"]);
         assert!(fine, "{client}: {text}");
-        let written = std::fs::read_to_string(root.join(file)).unwrap();
-        assert!(written.contains(holds), "{client}: {written}");
+        let written = std::fs::read_to_string(root.join(&file)).unwrap();
+        assert!(written.contains(&holds), "{client}: {written}");
         assert!(
             client != "containerd" || text.contains("config_path"),
             "{text}"
@@ -449,7 +460,10 @@ fn trust_writes_what_each_client_reads_and_takes_back_only_that() {
         assert!(fine, "{client}: {text}");
         assert!(!root.join(file).exists() || client == "k3s", "{client}");
     }
-    assert_eq!(std::fs::read_to_string(&registries).unwrap(), theirs);
+    assert_eq!(std::fs::read_to_string(&of_k3s).unwrap(), theirs);
+    for directory in [&docker, &podman, &containerd] {
+        assert!(!root.join(directory).exists(), "{directory} is left");
+    }
 
     let (fine, text) = on("trust", "docker", &["--ca", "made/ca.key"]);
     assert!(!fine && text.contains("private key"), "{text}");
@@ -460,7 +474,7 @@ fn trust_writes_what_each_client_reads_and_takes_back_only_that() {
     );
     assert!(!fine, "{text}");
     // What somebody else wrote is neither replaced nor removed.
-    let foreign = root.join("etc/docker/certs.d/r.lan:5000/ca.crt");
+    let foreign = root.join(ca(&docker));
     std::fs::create_dir_all(foreign.parent().unwrap()).unwrap();
     std::fs::write(&foreign, "theirs").unwrap();
     assert!(!on("trust", "docker", &["--ca", "made/ca.crt"]).0);

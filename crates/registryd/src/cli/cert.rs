@@ -54,7 +54,7 @@ fn new(hosts: &[String], out: &Path) -> anyhow::Result<ExitCode> {
     println!("fingerprint  {}", authority.fingerprint);
     let host = hosts.first().map_or("HOST", String::as_str);
     println!(
-        "\nServe it with `http.tls.certificate` and `http.tls.key`. On each client:\n  \
+        "\nServe it with `http.tls.certificate` and `http.tls.key`. On each client, without `:PORT` if that is 443:\n  \
          registryd trust docker {host}:PORT --fingerprint {} --ca ca.crt --apply",
         authority.fingerprint
     );
@@ -64,13 +64,14 @@ fn new(hosts: &[String], out: &Path) -> anyhow::Result<ExitCode> {
 fn show(what: &str) -> anyhow::Result<ExitCode> {
     let path = Path::new(what);
     let (chain, hosts) = match what.parse::<Remote>() {
-        // A file may well have a colon in its name.
-        Ok(remote) if !path.exists() => {
+        // A file may well have a colon in its name; without a port, it is a file that is missing.
+        Ok(remote) if remote.has_port() && !path.exists() => {
             let host = remote.host().to_owned();
             (remote.chain()?, vec![host])
         }
         _ => {
-            let bytes = files::read(path).with_context(|| path.display().to_string())?;
+            let bytes = files::read(path)
+                .with_context(|| format!("{}, and a server is HOST:PORT", path.display()))?;
             (certificates(&bytes, path, "certificate")?, Vec::new())
         }
     };

@@ -81,6 +81,8 @@ pub(super) fn wants_a_certificate(seen: &Seen, error: &io::Error) -> bool {
 pub(super) struct Target {
     pub(super) tls: bool,
     pub(super) place: Place,
+    /// Whether the URL left the port out, as the names of its images do then.
+    pub(super) implied_port: bool,
     /// What its paths begin with; without a slash at the end.
     pub(super) prefix: String,
 }
@@ -112,9 +114,11 @@ impl FromStr for Target {
             .filter(|host| !host.is_empty())
             .ok_or_else(wrong)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let written = uri.port_u16();
+        let port = written.unwrap_or(if tls { 443 } else { 80 });
         Ok(Self {
             tls,
+            implied_port: written.is_none(),
             place: Place::Tcp(host.to_owned(), port),
             prefix: uri.path().trim_end_matches('/').to_owned(),
         })
@@ -138,6 +142,20 @@ impl Target {
             Place::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
             Place::Tcp(host, port) => format!("{host}:{port}"),
             Place::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
+    /// As images name it, and clients their settings for it.
+    pub(super) fn name(&self) -> String {
+        match &self.place {
+            Place::Tcp(host, _) if self.implied_port && host.contains(':') => format!("[{host}]"),
+            // A name without a dot needs its port, or it would be the first word of an image of Docker Hub.
+            Place::Tcp(host, _)
+                if self.implied_port && (host.contains('.') || host == "localhost") =>
+            {
+                host.clone()
+            }
+            _ => self.authority(),
         }
     }
 
@@ -274,13 +292,36 @@ mod tests {
     #[test]
     fn urls_of_registries() {
         let target = |text: &str| text.parse::<Target>();
-        for (text, shown) in [
-            ("http://localhost", "http://localhost:80"),
-            ("https://registry.lan", "https://registry.lan:443"),
-            ("https://registry.lan:5000/", "https://registry.lan:5000"),
-            ("http://[::1]:5000/hub/", "http://[::1]:5000/hub"),
+        for (text, shown, name) in [
+            ("http://localhost", "http://localhost:80", "localhost"),
+            (
+                "https://registry.lan",
+                "https://registry.lan:443",
+                "registry.lan",
+            ),
+            (
+                "https://registry.lan:443",
+                "https://registry.lan:443",
+                "registry.lan:443",
+            ),
+            (
+                "https://registry.lan:5000/",
+                "https://registry.lan:5000",
+                "registry.lan:5000",
+            ),
+            (
+                "http://[::1]:5000/hub/",
+                "http://[::1]:5000/hub",
+                "[::1]:5000",
+            ),
+            ("https://registry", "https://registry:443", "registry:443"),
+            ("https://[fd00::1]", "https://[fd00::1]:443", "[fd00::1]"),
         ] {
-            assert_eq!(target(text).unwrap().to_string(), shown);
+            let target = target(text).unwrap();
+            assert_eq!(
+                (target.to_string(), target.name()),
+                (shown.to_owned(), name.to_owned())
+            );
         }
         for text in [
             "registry.lan:5000",

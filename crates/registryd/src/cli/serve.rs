@@ -151,12 +151,7 @@ fn announce(listener: &Listener, authority: &Authority) {
         .local_authority()
         .and_then(|authority| Some(authority.rsplit_once(':')?.1.to_owned()))
         .unwrap_or_else(|| "443".to_owned());
-    let host = authority.host();
-    let host = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
+    let host = name(&authority.host(), &port);
     let fingerprint = authority.fingerprint;
     tracing::info!(%fingerprint, path = AUTHORITY_PATH, "local authority");
     for client in ["docker", "podman", "containerd"] {
@@ -169,6 +164,20 @@ fn announce(listener: &Listener, authority: &Authority) {
             "only this machine reaches {}; for others set `http.addr: :{port}` or REGISTRY_HTTP_ADDR=:{port}",
             listener.address()
         );
+    }
+}
+
+/// A registry as images name it, which leave the port of HTTPS out.
+fn name(host: &str, port: &str) -> String {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    if port == "443" {
+        host
+    } else {
+        format!("{host}:{port}")
     }
 }
 
@@ -193,4 +202,21 @@ fn banner(listener: &Listener, assembled: &assemble::Assembled) {
         env!("CARGO_PKG_VERSION"),
         assembled.storage,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn images_leave_the_port_of_https_out() {
+        for (host, port, named) in [
+            ("registry.lan", "5000", "registry.lan:5000"),
+            ("registry.lan", "443", "registry.lan"),
+            ("fd00::1", "5000", "[fd00::1]:5000"),
+            ("fd00::1", "443", "[fd00::1]"),
+        ] {
+            assert_eq!(name(host, port), named);
+        }
+    }
 }

@@ -20,7 +20,8 @@ pub(super) struct User {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Add a user, or give one a new password. A running registry takes it up within a second.
+    /// Add a user, or give one a new password. A running registry takes it up within a second; one whose file
+    /// systemd loads as a credential, when it is restarted.
     Add {
         name: UserName,
         #[command(flatten)]

@@ -146,6 +146,29 @@ fn a_password_is_not_sent_to_whoever_shows_any_certificate() {
     assert_eq!(code, 0, "{findings}");
 }
 
+/// What is wrong with the certificate must not hide that nobody signed it.
+#[test]
+fn a_password_is_not_sent_to_whoever_shows_an_odd_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path(), &["localhost"], 4000);
+    std::fs::copy(folder.path().join("tls.crt"), folder.path().join("ca.crt")).unwrap();
+    for (until, usage) in [
+        (4000, vec![ExtendedKeyUsagePurpose::ClientAuth]),
+        (2021, vec![]),
+        (2021, vec![ExtendedKeyUsagePurpose::ClientAuth]),
+    ] {
+        certificate_for(folder.path(), until, usage.clone());
+        let server = Running::start(folder.path());
+        let url = format!("https://localhost:{}", server.1);
+        let trusting = ["--cacert", "ca.crt", "--user", "alice", &url];
+        let (findings, code) = examine_as(folder.path(), &trusting, "s3cret");
+        assert_eq!(code, 2, "{until} {usage:?}: {findings}");
+        assert_eq!(finding(&findings, "trust").0, "error", "{findings}");
+        let (_, what) = finding(&findings, "push");
+        assert!(what.contains("was not sent"), "{until} {usage:?}: {what}");
+    }
+}
+
 #[test]
 fn a_registry_that_takes_no_pushes() {
     let findings = look(

@@ -12,9 +12,20 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The Service of metrics: inside the cluster only, whatever the registry's is. */}}
+{{- define "registryd.metricsName" -}}
+{{- printf "%s-metrics" (include "registryd.fullname" . | trunc 55 | trimSuffix "-") -}}
+{{- end -}}
+
+{{- define "registryd.metricsLabels" -}}
+{{ include "registryd.selectorLabels" . }}
+app.kubernetes.io/component: metrics
+{{- end -}}
+
+{{/* Names are quoted everywhere: one of digits alone would be a number. */}}
 {{- define "registryd.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "registryd.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "registryd.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "registryd.labels" -}}
@@ -31,6 +42,44 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "registryd.usersSecret" -}}
 {{- default (include "registryd.fullname" .) .Values.secrets.existingSecret -}}
+{{- end -}}
+
+{{/* Whether the registry itself ends TLS. */}}
+{{- define "registryd.tls" -}}
+{{- $tls := default dict .Values.configData.http.tls -}}
+{{- if or .Values.tlsSecretName $tls.certificate $tls.local $tls.letsencrypt }}true{{ end -}}
+{{- end -}}
+
+{{/* Whether its certificate comes by ACME: until the authority has reached it, it refuses every handshake. */}}
+{{- define "registryd.acme" -}}
+{{- if (default dict .Values.configData.http.tls).letsencrypt }}true{{ end -}}
+{{- end -}}
+
+{{/* Whether it speaks with nobody who shows no certificate, as a kubelet does not. */}}
+{{- define "registryd.clientCertificates" -}}
+{{- $tls := default dict .Values.configData.http.tls -}}
+{{- $mode := default "require-and-verify-client-cert" $tls.clientauth -}}
+{{- if and $tls.clientcas (hasPrefix "require-" $mode) }}true{{ end -}}
+{{- end -}}
+
+{{/* What a probe asks: the chart, and a path. */}}
+{{- define "registryd.probe" -}}
+{{- $chart := index . 0 -}}
+{{- $path := index . 1 -}}
+{{- $clients := include "registryd.clientCertificates" $chart -}}
+{{- if and (ne $path "/readyz") (or $clients (include "registryd.acme" $chart)) -}}
+tcpSocket:
+  port: registry
+{{- else if $clients -}}
+exec:
+  command: ["/bin/registryd", "healthcheck"]
+timeoutSeconds: 10
+{{- else -}}
+httpGet:
+  path: {{ $path }}
+  port: registry
+  scheme: {{ ternary "HTTPS" "HTTP" (eq (include "registryd.tls" $chart) "true") }}
+{{- end -}}
 {{- end -}}
 
 {{/* Whether pods may run side by side. */}}
@@ -81,6 +130,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (gt (int .Values.replicaCount) 1) (not (include "registryd.isShared" .)) -}}
 {{- fail "replicaCount above 1 needs persistence.accessMode=ReadWriteMany or storage=s3: a ReadWriteOnce volume belongs to one node" -}}
 {{- end -}}
+{{- if and (gt (int .Values.replicaCount) 1) (include "registryd.acme" .) -}}
+{{- fail "configData.http.tls.letsencrypt needs replicaCount=1: only one of several replicas would be asked for its proof; let cert-manager make the Secret of tlsSecretName" -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The port the registry listens on, from http.addr. */}}
@@ -95,6 +147,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- else if and .Values.ingress.enabled .Values.ingress.hosts -}}
 {{- first .Values.ingress.hosts -}}
 {{- else -}}
-{{- printf "%s.%s.svc:%d" (include "registryd.fullname" .) .Release.Namespace (int .Values.service.port) -}}
+{{- $name := printf "%s.%s.svc" (include "registryd.fullname" .) .Release.Namespace -}}
+{{- $port := int .Values.service.port -}}
+{{- if and (eq $port 443) (include "registryd.tls" .) }}{{ $name }}{{ else }}{{ printf "%s:%d" $name $port }}{{ end -}}
 {{- end -}}
 {{- end -}}

@@ -59,7 +59,7 @@ pub(super) async fn examine(look: &Look<'_>) -> anyhow::Result<Vec<Finding>> {
     };
     let mut vouched = true;
     if target.tls {
-        let of_certificate = trust::examine(&seen, look, host, *port)?;
+        let of_certificate = trust::examine(&seen, look, host)?;
         vouched = of_certificate
             .iter()
             .all(|one| one.severity != Severity::Error);
@@ -74,7 +74,7 @@ pub(super) async fn examine(look: &Look<'_>) -> anyhow::Result<Vec<Finding>> {
     let client = clients::Asked {
         tls: target.tls,
         host,
-        port: *port,
+        names: clients::names(target),
         addresses: &addresses,
         chain: &seen.chain(),
     };
@@ -161,7 +161,10 @@ fn certificate_wanted(look: &Look<'_>) -> Finding {
     Finding::warning(
         "client-certificate",
         "the registry asks clients for a certificate, so nothing behind it was looked at",
-        "give one that its `http.tls.clientcas` vouch for: --cert FILE --key FILE; docker takes it from client.cert and client.key in /etc/docker/certs.d/HOST:PORT",
+        format!(
+            "give one that its `http.tls.clientcas` vouch for: --cert FILE --key FILE; docker takes it from client.cert and client.key in /etc/docker/certs.d/{}",
+            look.target.name()
+        ),
     )
 }
 

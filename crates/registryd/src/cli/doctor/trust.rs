@@ -28,30 +28,24 @@ const SYSTEM: [&str; 3] = [
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Looks at what was shown, with the authorities of this machine.
-pub(super) fn examine(
-    seen: &Seen,
-    look: &Look<'_>,
-    host: &str,
-    port: u16,
-) -> anyhow::Result<Vec<Finding>> {
+pub(super) fn examine(seen: &Seen, look: &Look<'_>, host: &str) -> anyhow::Result<Vec<Finding>> {
     let chain = seen.chain();
     let Some((leaf, intermediates)) = chain.split_first() else {
         return Ok(Vec::new());
     };
     let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
     let mut trusted = system(look.root);
-    trusted.extend(clients::of_docker(look.root, host, port));
+    trusted.extend(clients::of_docker(look.root, look.target));
     if let Some(path) = look.cacert {
         trusted
             .extend(certificates(path).with_context(|| format!("`--cacert {}`", path.display()))?);
     }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = now();
+    let purpose = purpose(leaf, intermediates, &name, &trusted, look.target);
     Ok(vec![
         names(leaf, &name, host),
         period(leaf, intermediates, &name, &trusted, now),
-        issuer(&chain, host, &trusted, look.target),
+        purpose.unwrap_or_else(|| issuer(&chain, host, &trusted, look.target)),
     ])
 }
 
@@ -82,18 +76,53 @@ pub(super) fn vouched(
     let Ok(name) = ServerName::try_from(host.to_owned()) else {
         return false;
     };
-    let now = SystemTime::now()
+    let signed = |time| match verify(leaf, intermediates, &name, trusted, time) {
+        Ok(()) => Signed::Yes,
+        Err(Error::InvalidCertificate(error)) => Signed::from(&error),
+        Err(_) => Signed::No,
+    };
+    match signed(now()) {
+        Signed::Yes => true,
+        Signed::No => false,
+        // Whoever signed it did so within its time.
+        Signed::AtAnotherTime => Facts::of(leaf).is_some_and(|facts| {
+            [facts.not_before, facts.not_after]
+                .into_iter()
+                .filter_map(|time| u64::try_from(time.unix_timestamp()).ok())
+                .any(|time| matches!(signed(Duration::from_secs(time)), Signed::Yes))
+        }),
+    }
+}
+
+/// What an error says about the signature. One that is not known says that there is none: what only looks
+/// like trust would get a password.
+enum Signed {
+    Yes,
+    No,
+    /// Time is looked at before any signature is.
+    AtAnotherTime,
+}
+
+impl From<&CertificateError> for Signed {
+    fn from(error: &CertificateError) -> Self {
+        match error {
+            // Names are looked at last, and have a finding of their own, as times have.
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::Yes
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Self::AtAnotherTime,
+            _ => Self::No,
+        }
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    // Names and times have findings of their own.
-    !matches!(
-        verify(leaf, intermediates, &name, trusted, now),
-        Err(Error::InvalidCertificate(
-            CertificateError::UnknownIssuer
-                | CertificateError::BadSignature
-                | CertificateError::Other(_),
-        ))
-    )
+        .unwrap_or_default()
 }
 
 /// What makes a client on this machine trust the server, as a command.
@@ -147,7 +176,7 @@ fn period(
             return Finding::error(
                 "expiry",
                 "the certificate, or one above it, has expired",
-                "renew it; the registry takes the new one when it is at the old one's place",
+                "renew it; the registry takes the new one when it is at the old one's place, and after a restart where systemd loads it as a credential",
             );
         }
         Some(Error::InvalidCertificate(
@@ -173,6 +202,30 @@ fn period(
     }
 }
 
+/// A certificate that no client takes from a server, whoever signed it.
+fn purpose(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+    trusted: &[CertificateDer<'static>],
+    target: &Target,
+) -> Option<Finding> {
+    let error = verify(leaf, intermediates, name, trusted, now()).err()?;
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }
+        )
+    )
+    .then(|| {
+        Finding::error(
+            "trust",
+            format!("the certificate of {target} is not made for servers: {error}"),
+            "make one whose `extendedKeyUsage` has serverAuth, or that does not have the extension",
+        )
+    })
+}
+
 fn issuer(
     chain: &[CertificateDer<'static>],
     host: &str,
@@ -191,8 +244,8 @@ fn issuer(
             "this machine does not trust who signed the certificate of {target}; docker says `x509: certificate signed by unknown authority`"
         ),
         format!(
-            "{}; instead of system, docker, podman, containerd or k3s for that one alone",
-            command("system", &target.authority(), chain)
+            "{}; instead of system, docker, podman, containerd, k3s or rke2 for that one alone",
+            command("system", &target.name(), chain)
         ),
     )
 }
@@ -231,3 +284,6 @@ pub(super) fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'st
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)?.collect();
     Ok(read?)
 }
+
+#[cfg(test)]
+mod tests;

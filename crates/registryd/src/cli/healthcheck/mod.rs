@@ -142,6 +142,7 @@ fn target(config: &Config) -> Target {
     Target {
         tls: config.http.tls.is_some(),
         place,
+        implied_port: false,
         // Probes are answered at the root, whatever the registry's prefix is.
         prefix: String::new(),
     }

@@ -124,7 +124,8 @@ fn files(init: &Init) -> anyhow::Result<(Vec<File>, String)> {
             let next = "next: install -D -m 0644 config.yml /etc/registryd/config.yml\n      \
                         put tls.crt, tls.key and htpasswd there, with mode 0600\n      \
                         cp registryd.service registryd.socket /etc/systemd/system/\n      \
-                        systemctl daemon-reload && systemctl enable --now registryd.socket registryd.service"
+                        systemctl daemon-reload && systemctl enable --now registryd.socket registryd.service\n      \
+                        after each change of those files: systemctl restart registryd"
                 .to_owned();
             (files, next)
         }

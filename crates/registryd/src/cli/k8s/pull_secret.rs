@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &PullSecret) -> anyhow::Result<ExitCode> {
     let password = password(arguments)?;
     print!("{}", manifest(arguments, &password));
     eprintln!(
-        "next: pipe this to kubectl apply -f -, and name it in pods: imagePullSecrets: [{{name: {}}}]\n      \
+        "next: pipe this to kubectl apply -f -, and name it in pods: imagePullSecrets: [{{name: {:?}}}]\n      \
          whoever can read it knows the password: base64 hides nothing",
         arguments.name
     );
@@ -81,11 +81,11 @@ fn manifest(arguments: &PullSecret, password: &str) -> String {
         "username": user, "password": password, "auth": auth,
     }}});
     let namespace = match &arguments.namespace {
-        Some(namespace) => format!("  namespace: {namespace}\n"),
+        Some(namespace) => format!("  namespace: \"{namespace}\"\n"),
         None => String::new(),
     };
     format!(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n{namespace}type: kubernetes.io/dockerconfigjson\n\
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: \"{name}\"\n{namespace}type: kubernetes.io/dockerconfigjson\n\
          data:\n  .dockerconfigjson: {}\n",
         STANDARD.encode(config.to_string())
     )
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn nodes_read_user_and_password_from_it() {
         let text = manifest(&arguments(&["-n", "apps"]).unwrap(), "p\"ss: w\u{f6}rd");
-        assert!(text.contains("\n  namespace: apps\ntype: kubernetes.io/dockerconfigjson\n"));
+        assert!(text.contains("\n  namespace: \"apps\"\ntype: kubernetes.io/dockerconfigjson\n"));
         let (_, data) = text.trim_end().rsplit_once(' ').unwrap();
         let config = STANDARD.decode(data).unwrap();
         let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
@@ -138,6 +138,12 @@ mod tests {
         assert_eq!(entry["password"], "p\"ss: w\u{f6}rd");
         let auth = STANDARD.decode(entry["auth"].as_str().unwrap()).unwrap();
         assert_eq!(auth, "alice:p\"ss: w\u{f6}rd".as_bytes());
+        // As a number or a boolean, kubectl would refuse it.
+        let odd = manifest(&arguments(&["-n", "1", "--name", "true"]).unwrap(), "x");
+        assert!(
+            odd.contains("\n  name: \"true\"\n  namespace: \"1\"\n"),
+            "{odd}"
+        );
         let without = manifest(&arguments(&[]).unwrap(), "x");
         assert!(!without.contains("namespace"));
     }

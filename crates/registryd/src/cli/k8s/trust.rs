@@ -13,7 +13,7 @@ use crate::tls::Fingerprint;
 #[derive(Debug, Args)]
 pub(super) struct Trust {
     /// The registry, as images name it.
-    #[arg(value_name = "HOST:PORT")]
+    #[arg(value_name = "HOST[:PORT]")]
     registry: Remote,
     /// The SHA-256 of the authority's certificate, as the registry printed it at start.
     #[arg(long, value_name = "SHA256", required_unless_present_any = ["ca", "uninstall"])]
@@ -46,18 +46,29 @@ pub(super) fn run(arguments: &Trust) -> anyhow::Result<ExitCode> {
         Some(authority(&arguments.registry, file, fingerprint)?)
     };
     print!("{}", manifests(arguments, ca.as_deref()));
-    let (name, namespace) = (&arguments.name, &arguments.namespace);
-    eprintln!("next: pipe this to kubectl apply -f -");
-    eprintln!("      kubectl --namespace {namespace} rollout status daemonset/{name}");
-    if arguments.uninstall {
-        eprintln!("      kubectl delete namespace {namespace}   # once it is on every node");
-    } else {
-        eprintln!(
-            "      nodes whose containerd has no config_path = {:?} do not look there",
-            arguments.certs_dir
-        );
-    }
+    eprintln!("{}", next(arguments));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to type then.
+fn next(arguments: &Trust) -> String {
+    let (name, namespace) = (&arguments.name, &arguments.namespace);
+    let kubectl = format!("kubectl --namespace {namespace}");
+    let first = format!(
+        "next: pipe this to kubectl apply -f -\n      {kubectl} rollout status daemonset/{name}"
+    );
+    if arguments.uninstall {
+        // Other registries may have theirs in the same namespace.
+        format!(
+            "{first}\n      {kubectl} delete daemonset/{name} configmap/{name}   # once it is on every node\n      \
+             {kubectl} get daemonsets   # if there is none left: kubectl delete namespace {namespace}"
+        )
+    } else {
+        format!(
+            "{first}\n      nodes whose containerd has no config_path = {:?} do not look there",
+            arguments.certs_dir
+        )
+    }
 }
 
 /// The manifests: to write if there is a certificate of an authority, else to remove.
@@ -104,14 +115,18 @@ fn block(key: &str, text: &str) -> String {
 /// A directory on nodes, which goes into YAML and a file of containerd as it is.
 fn directory(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
-    if !text.starts_with('/') || !text.chars().all(fits) || text.split('/').any(|part| part == "..")
+    let path = text.trim_end_matches('/');
+    if path.is_empty()
+        || !path.starts_with('/')
+        || !path.chars().all(fits)
+        || path.split('/').any(|part| part == "..")
     {
         return Err(
-            "it is no absolute path of letters, digits, `.`, `-` and `_`; write it as `/etc/containerd/certs.d`"
+            "it is no absolute path below `/` of letters, digits, `.`, `-` and `_`; write it as `/etc/containerd/certs.d`"
                 .to_owned(),
         );
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    Ok(path.to_owned())
 }
 
 fn image(text: &str) -> Result<String, String> {
@@ -232,15 +247,52 @@ mod tests {
         let text = manifests(&arguments, Some(CA));
         assert_eq!(text, manifests(&arguments, Some(CA)));
         assert!(!text.contains('@'), "{text}");
-        assert!(text.contains("path: \"/var/lib/certs.d\"") && text.contains("name: hub"));
+        assert!(text.contains("path: \"/var/lib/certs.d\"") && text.contains("name: \"hub\""));
         assert!(text.contains("node.sh\", \"write\"]"));
         let without = manifests(&arguments, None);
         assert!(without.contains("node.sh\", \"remove\"]") && !without.contains("CERTIFICATE"));
     }
 
     #[test]
+    fn names_that_look_like_numbers_or_booleans_stay_names() {
+        for odd in ["1", "on", "no", "null", "1e3"] {
+            let text = manifests(
+                &arguments(&["--uninstall", "--namespace", odd, "--name", odd]),
+                Some(CA),
+            );
+            let bare = |line: &&str| line.trim_end().ends_with(&format!(": {odd}"));
+            assert_eq!(text.lines().find(bare), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn taking_it_back_leaves_other_registries_alone() {
+        let said = next(&arguments(&["--uninstall", "--name", "hub"]));
+        assert!(
+            said.contains("--namespace registryd-trust delete daemonset/hub configmap/hub"),
+            "{said}"
+        );
+        let lines = said.lines();
+        let whole = lines.filter(|line| line.trim().starts_with("kubectl delete namespace"));
+        assert_eq!(whole.count(), 0, "{said}");
+    }
+
+    #[test]
+    fn a_registry_on_the_port_of_https_is_looked_up_without_it() {
+        let line = ["trust", "registry.lan", "--uninstall"];
+        let text = manifests(&Line::try_parse_from(line).unwrap().trust, Some(CA));
+        for wanted in [
+            "value: \"registry.lan\"",
+            "server = \"https://registry.lan\"",
+            "ca = \"/etc/containerd/certs.d/registry.lan/ca.crt\"",
+        ] {
+            assert!(text.contains(wanted), "{wanted} in {text}");
+        }
+    }
+
+    #[test]
     fn what_would_not_be_yaml_is_refused() {
-        for bad in ["etc", "/a b", "/a\"", "/../etc", "/a\n"] {
+        for bad in ["", "/", "//", "etc", "/a b", "/a\"", "/../etc", "/a\n"] {
             directory(bad).unwrap_err();
         }
         for bad in ["", "a b", "a\"", "a\n"] {

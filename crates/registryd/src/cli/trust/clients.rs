@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::k3s::{self, Rancher};
 use super::plan::Plan;
-use super::{Client, Remote, k3s, marked};
+use super::{Client, Remote, marked};
 use crate::files;
 
 /// What makes `client` trust a registry whose authority has this certificate.
@@ -39,9 +40,12 @@ pub(super) fn trust(
             plan.say(config_path(root)?);
         }
         Client::K3s => {
-            marked::write(&mut plan, at(&k3s::certificate(&name)), ca, &name)?;
-            k3s::trust(&mut plan, &at(k3s::REGISTRIES), &name)?;
+            rancher(&mut plan, Rancher::K3s, &name, ca, root)?;
             plan.say("k3s reads it when it starts: systemctl restart k3s (or k3s-agent)");
+        }
+        Client::Rke2 => {
+            rancher(&mut plan, Rancher::Rke2, &name, ca, root)?;
+            plan.say("RKE2 reads it when it starts: systemctl restart rke2-server (or rke2-agent)");
         }
         Client::System => {
             let (path, command) = system(root, &name);
@@ -65,10 +69,8 @@ pub(super) fn untrust(client: Client, registry: &Remote, root: &Path) -> anyhow:
             marked::remove(&mut plan, at(&containerd(&name, "hosts.toml")))?;
             marked::remove(&mut plan, at(&containerd(&name, "ca.crt")))?;
         }
-        Client::K3s => {
-            k3s::untrust(&mut plan, &at(k3s::REGISTRIES), &name)?;
-            marked::remove(&mut plan, at(&k3s::certificate(&name)))?;
-        }
+        Client::K3s => unrancher(&mut plan, Rancher::K3s, &name, root)?,
+        Client::Rke2 => unrancher(&mut plan, Rancher::Rke2, &name, root)?,
         Client::System => {
             let (path, command) = system(root, &name);
             marked::remove(&mut plan, path)?;
@@ -76,6 +78,16 @@ pub(super) fn untrust(client: Client, registry: &Remote, root: &Path) -> anyhow:
         }
     }
     Ok(plan)
+}
+
+fn rancher(plan: &mut Plan, one: Rancher, name: &str, ca: &str, root: &Path) -> anyhow::Result<()> {
+    marked::write(plan, root.join(one.certificate(name)), ca, name)?;
+    k3s::trust(plan, one, root, name)
+}
+
+fn unrancher(plan: &mut Plan, one: Rancher, name: &str, root: &Path) -> anyhow::Result<()> {
+    k3s::untrust(plan, one, root, name)?;
+    marked::remove(plan, root.join(one.certificate(name)))
 }
 
 /// containerd's settings for one registry.

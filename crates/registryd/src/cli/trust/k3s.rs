@@ -1,4 +1,4 @@
-//! `/etc/rancher/k3s/registries.yaml`, which others edit too.
+//! `registries.yaml` of k3s and RKE2, which others edit too.
 //!
 //! The text is changed by whole lines, and the result is read back: if it does not say exactly what the old
 //! one said and our entry, nothing is written.
@@ -12,17 +12,44 @@ use super::clients::file_name;
 use super::plan::Plan;
 use crate::files;
 
-pub(in crate::cli) const REGISTRIES: &str = "etc/rancher/k3s/registries.yaml";
+/// Who reads the file: each has it in a directory of its own.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) enum Rancher {
+    K3s,
+    Rke2,
+}
 
-/// Where the certificate lies.
-pub(super) fn certificate(registry: &str) -> String {
-    format!("etc/rancher/k3s/registryd-{}.crt", file_name(registry))
+impl Rancher {
+    pub(in crate::cli) fn name(self) -> &'static str {
+        match self {
+            Self::K3s => "k3s",
+            Self::Rke2 => "rke2",
+        }
+    }
+
+    /// Below the root.
+    pub(in crate::cli) fn registries(self) -> String {
+        format!("etc/rancher/{}/registries.yaml", self.name())
+    }
+
+    /// Where the certificate lies.
+    pub(super) fn certificate(self, registry: &str) -> String {
+        let file = file_name(registry);
+        format!("etc/rancher/{}/registryd-{file}.crt", self.name())
+    }
 }
 
 /// Plans to add the registry.
-pub(super) fn trust(plan: &mut Plan, path: &Path, registry: &str) -> anyhow::Result<()> {
+pub(super) fn trust(
+    plan: &mut Plan,
+    one: Rancher,
+    root: &Path,
+    registry: &str,
+) -> anyhow::Result<()> {
+    let path = &root.join(one.registries());
     let old = read(path)?;
-    match with(&old, registry).with_context(|| path.display().to_string())? {
+    let ca = one.certificate(registry);
+    match with(&old, registry, &ca).with_context(|| path.display().to_string())? {
         Some(new) => plan.write(path.to_owned(), new),
         None => plan.say(format!("{} is as it should be", path.display())),
     }
@@ -30,7 +57,13 @@ pub(super) fn trust(plan: &mut Plan, path: &Path, registry: &str) -> anyhow::Res
 }
 
 /// Plans to take the registry out again.
-pub(super) fn untrust(plan: &mut Plan, path: &Path, registry: &str) -> anyhow::Result<()> {
+pub(super) fn untrust(
+    plan: &mut Plan,
+    one: Rancher,
+    root: &Path,
+    registry: &str,
+) -> anyhow::Result<()> {
+    let path = &root.join(one.registries());
     let old = read(path)?;
     match without(&old, registry).with_context(|| path.display().to_string())? {
         Some(new) if new.trim().is_empty() => plan.remove(path.to_owned()),
@@ -49,10 +82,10 @@ pub(in crate::cli) fn read(path: &Path) -> anyhow::Result<String> {
         .with_context(|| format!("{} is not text", path.display()))
 }
 
-/// The text with an entry for the registry; `None` if it has it.
-fn with(old: &str, registry: &str) -> anyhow::Result<Option<String>> {
+/// The text with an entry for the registry, whose authority lies at `/ca`; `None` if it has it.
+fn with(old: &str, registry: &str, ca: &str) -> anyhow::Result<Option<String>> {
     let before = parse(old)?;
-    let ours = json!({ "tls": { "ca_file": format!("/{}", certificate(registry)) } });
+    let ours = json!({ "tls": { "ca_file": format!("/{ca}") } });
     if let Some(entry) = before
         .get("configs")
         .and_then(|configs| configs.get(registry))
@@ -62,7 +95,7 @@ fn with(old: &str, registry: &str) -> anyhow::Result<Option<String>> {
         }
         bail!(
             "it configures {registry} already; add this to that entry by hand:\n{}",
-            entry_lines(registry, "  ")
+            entry_lines(registry, ca, "  ")
         );
     }
     let (head, tail, indent, own_key) = place(old);
@@ -73,7 +106,7 @@ fn with(old: &str, registry: &str) -> anyhow::Result<Option<String>> {
     if own_key {
         new.extend(["configs:", &mark(registry), "\n"]);
     }
-    new.push_str(&entry_lines(registry, indent));
+    new.push_str(&entry_lines(registry, ca, indent));
     new.push_str(tail);
 
     let mut wanted = before;
@@ -87,7 +120,7 @@ fn with(old: &str, registry: &str) -> anyhow::Result<Option<String>> {
     if parse(&new).ok() != Some(wanted) {
         bail!(
             "it is written in a way that cannot be changed safely; add this below `configs:` by hand:\n{}",
-            entry_lines(registry, "  ")
+            entry_lines(registry, ca, "  ")
         );
     }
     Ok(Some(new))
@@ -151,9 +184,8 @@ fn place(old: &str) -> (&str, &str, &str, bool) {
     (old, "", "  ", true)
 }
 
-fn entry_lines(registry: &str, indent: &str) -> String {
+fn entry_lines(registry: &str, ca: &str, indent: &str) -> String {
     let mark = mark(registry);
-    let ca = certificate(registry);
     format!(
         "{indent}\"{registry}\":{mark}\n{indent}{indent}tls:{mark}\n{indent}{indent}{indent}ca_file: \"/{ca}\"{mark}\n"
     )
@@ -198,6 +230,10 @@ mod tests {
 
     const R: &str = "registry.lan:5000";
 
+    fn with(old: &str, registry: &str) -> anyhow::Result<Option<String>> {
+        super::with(old, registry, &Rancher::K3s.certificate(registry))
+    }
+
     #[test]
     fn an_entry_is_added_to_what_is_there_and_taken_out_again() {
         for old in [
@@ -223,11 +259,16 @@ mod tests {
     #[test]
     fn two_registries_do_not_disturb_each_other() {
         let one = with("", R).unwrap().unwrap();
-        let two = with(&one, "b.lan:1").unwrap().unwrap();
-        let left = without(&two, R).unwrap().unwrap();
-        let configs = parse(&left).unwrap();
-        assert!(configs["configs"].get("b.lan:1").is_some());
-        assert!(configs["configs"].get(R).is_none());
+        // The name of one may begin as another's does.
+        for other in ["b.lan:1", "registry.lan"] {
+            let two = with(&one, other).unwrap().unwrap();
+            for (gone, stays) in [(R, other), (other, R)] {
+                let left = without(&two, gone).unwrap().unwrap();
+                let configs = parse(&left).unwrap();
+                assert!(configs["configs"].get(stays).is_some());
+                assert!(configs["configs"].get(gone).is_none());
+            }
+        }
     }
 
     #[test]

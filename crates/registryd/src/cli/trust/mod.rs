@@ -28,8 +28,8 @@ pub(super) use remote::Remote;
 #[derive(Debug, Args)]
 pub(super) struct Trust {
     client: Client,
-    /// The registry, as clients name it.
-    #[arg(value_name = "HOST:PORT")]
+    /// The registry, as images name it: with the port, if they have one.
+    #[arg(value_name = "HOST[:PORT]")]
     registry: Remote,
     /// The SHA-256 of the authority's certificate, as the registry printed it at start.
     #[arg(long, value_name = "SHA256", required_unless_present = "ca")]
@@ -44,8 +44,8 @@ pub(super) struct Trust {
 #[derive(Debug, Args)]
 pub(super) struct Untrust {
     client: Client,
-    /// The registry, as clients name it.
-    #[arg(value_name = "HOST:PORT")]
+    /// The registry, as it was trusted.
+    #[arg(value_name = "HOST[:PORT]")]
     registry: Remote,
     #[command(flatten)]
     how: How,
@@ -72,6 +72,8 @@ enum Client {
     K3s,
     /// podman, buildah and skopeo: /etc/containers/certs.d.
     Podman,
+    /// RKE2.
+    Rke2,
     /// Every program on this machine that uses the system's authorities.
     System,
 }

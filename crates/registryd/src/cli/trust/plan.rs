@@ -63,7 +63,7 @@ impl Plan {
                     if apply {
                         std::fs::remove_file(path).with_context(|| permission(path))?;
                         // Empty directories of a registry's name say nothing; others stay.
-                        if let Some(parent) = path.parent().filter(|p| has_port(p)) {
+                        if let Some(parent) = path.parent().filter(|p| is_of_a_registry(p)) {
                             let _ = std::fs::remove_dir(parent);
                         }
                     }
@@ -114,8 +114,9 @@ fn permission(path: &Path) -> String {
     format!("cannot change {}; run it as root", path.display())
 }
 
-fn has_port(directory: &Path) -> bool {
+fn is_of_a_registry(directory: &Path) -> bool {
     directory
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().contains(':'))
+        .parent()
+        .and_then(Path::file_name)
+        .is_some_and(|name| name == "certs.d")
 }

@@ -16,30 +16,46 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use crate::server::app::AUTHORITY_PATH;
 use crate::tls::Seen;
 
-/// HOST:PORT of a registry.
+/// A registry as images name it: HOST:PORT, or HOST alone, which stands for port 443.
+///
+/// Clients look their settings up by that name, letter by letter: HOST and HOST:443 are two.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Remote {
     host: String,
-    port: u16,
+    port: Option<u16>,
 }
 
 impl FromStr for Remote {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fix = "write HOST:PORT as clients do, such as registry.lan:5000";
+        let fix = "write it as images do: registry.lan:5000, or registry.lan for port 443";
         if text.contains('/') {
             return Err(format!("it is a URL or a path; {fix}"));
         }
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| format!("it has no port; {fix}"))?;
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (text, None),
+        };
         let bare = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
+        // Without any of these, the first word of an image's name is none of a registry's but of Docker Hub's.
+        if port.is_none() && bare.is_none() && host != "localhost" && !host.contains('.') {
+            return Err(format!(
+                "it has neither a port nor a dot, so images cannot name it; {fix}"
+            ));
+        }
         let host = bare.unwrap_or(host);
-        let port = port.parse().ok().filter(|port| *port != 0);
-        let port = port.ok_or_else(|| format!("its port is no number from 1 to 65535; {fix}"))?;
+        let port = match port {
+            Some(port) => Some(
+                port.parse()
+                    .ok()
+                    .filter(|port| *port != 0)
+                    .ok_or_else(|| format!("its port is no number from 1 to 65535; {fix}"))?,
+            ),
+            None => None,
+        };
         if ServerName::try_from(host).is_err() || (host.contains(':') && bare.is_none()) {
             return Err(format!("its host is neither a name nor an address; {fix}"));
         }
@@ -53,16 +69,22 @@ impl FromStr for Remote {
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
+            write!(f, "[{}]", self.host)?;
         } else {
-            write!(f, "{}:{}", self.host, self.port)
+            f.write_str(&self.host)?;
         }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
 impl Remote {
     pub(crate) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Whether the port was written: what has none may as well be the name of a file.
+    pub(crate) fn has_port(&self) -> bool {
+        self.port.is_some()
     }
 
     /// The certificates that the server shows, its own first. Nothing is checked.
@@ -113,7 +135,7 @@ impl Remote {
         config: &Arc<ClientConfig>,
         then: impl FnOnce(&mut Stream<'_, ClientConnection, TcpStream>) -> io::Result<T>,
     ) -> anyhow::Result<T> {
-        let addresses: Vec<_> = (self.host.as_str(), self.port)
+        let addresses: Vec<_> = (self.host.as_str(), self.port.unwrap_or(HTTPS))
             .to_socket_addrs()
             .with_context(|| format!("{} is not known here; check the name", self.host))?
             .collect();
@@ -141,6 +163,7 @@ impl Remote {
     }
 }
 
+const HTTPS: u16 = 443;
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOST: u64 = 64 * 1024;
 
@@ -149,12 +172,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registry_is_a_host_and_a_port() {
+    fn a_registry_is_written_as_images_name_it() {
         for text in [
             "registry.lan:5000",
             "192.168.0.2:443",
             "[fd00::1]:5000",
             "localhost:1",
+            "a:1",
+            "registry.lan",
+            "192.168.0.2",
+            "[fd00::1]",
+            "localhost",
         ] {
             assert_eq!(text.parse::<Remote>().unwrap().to_string(), text);
         }
@@ -165,6 +193,10 @@ mod tests {
             "a:0",
             "a:x",
             "fd00::1:5000",
+            "fd00::1",
+            "[fd00::1",
+            "registry.lan:",
+            "a.b:]",
             "a b:1",
             "../a:1",
             ":5000",

@@ -15,10 +15,14 @@ pub(super) fn examine(asked: &Asked<'_>, root: &Path) -> Option<Finding> {
     root.join(DIRECTORY).is_dir().then_some(())?;
     let certs = root.join(DIRECTORY).join("certs.d");
     let mut names: Vec<_> = asked
-        .names()
-        .into_iter()
-        // containerd knows names without colons too.
-        .flat_map(|name| [format!("{}_", name.replace(':', "_")), name])
+        .names
+        .iter()
+        // containerd looks for names without the colon of the port first.
+        .flat_map(|name| {
+            let without = name.rsplit_once(':');
+            let without = without.map(|(host, port)| format!("{host}_{port}_"));
+            without.into_iter().chain([name.clone()])
+        })
         .collect();
     names.push("_default".to_owned());
     let directory = names
@@ -40,7 +44,7 @@ pub(super) fn examine(asked: &Asked<'_>, root: &Path) -> Option<Finding> {
         root,
         &hosts,
         directory.as_deref(),
-        &misnamed(asked, &certs),
+        &misnamed(asked, &certs.display().to_string(), entries(&certs)),
     ))
 }
 

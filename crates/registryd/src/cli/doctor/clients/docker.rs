@@ -7,7 +7,8 @@ use rustls_pki_types::CertificateDer;
 use serde_json::Value as Json;
 
 use super::super::{Finding, trust};
-use super::{Asked, entries, misnamed};
+use super::{Asked, entries, misnamed, names};
+use crate::cli::client::Target;
 use crate::files;
 
 const DIRECTORY: &str = "etc/docker";
@@ -45,23 +46,35 @@ pub(super) fn examine(asked: &Asked<'_>, root: &Path) -> Option<Finding> {
         ));
     }
     let mut trusted = trust::system(root);
-    trusted.extend(authorities(root, asked.host, asked.port));
+    trusted.extend(of_names(root, &asked.names));
     Some(if asked.vouched(&trusted) {
         Finding::ok("docker", "docker on this machine trusts the certificate")
     } else {
         let certs = root.join(DIRECTORY).join("certs.d");
-        asked.distrusted("docker", &misnamed(asked, &certs))
+        let place = certs.display().to_string();
+        asked.distrusted("docker", &misnamed(asked, &place, entries(&certs)))
     })
 }
 
-/// Whom docker trusts for one registry: every `.crt` in its directory.
+/// Whom docker trusts for one registry.
 pub(in crate::cli::doctor) fn authorities(
     root: &Path,
-    host: &str,
-    port: u16,
+    target: &Target,
 ) -> Vec<CertificateDer<'static>> {
-    let directory = root.join(DIRECTORY).join(format!("certs.d/{host}:{port}"));
-    entries(&directory)
+    of_names(root, &names(target))
+}
+
+/// Every `.crt` in a registry's directory.
+fn of_names(root: &Path, names: &[String]) -> Vec<CertificateDer<'static>> {
+    let certs = root.join(DIRECTORY).join("certs.d");
+    names
+        .iter()
+        .flat_map(|name| of_directory(&certs.join(name)))
+        .collect()
+}
+
+fn of_directory(directory: &Path) -> Vec<CertificateDer<'static>> {
+    entries(directory)
         .into_iter()
         .filter(|name| Path::new(name).extension().is_some_and(|end| end == "crt"))
         .flat_map(|name| trust::certificates(&directory.join(name)).unwrap_or_default())
@@ -94,5 +107,5 @@ fn covers(entry: &str, asked: &Asked<'_>) -> bool {
             .any(|address| network.contains(&address.ip()));
     }
     let entry = entry.split_once("://").map_or(entry, |(_, rest)| rest);
-    asked.names().iter().any(|name| name == entry)
+    asked.names.iter().any(|name| name == entry)
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use rustls_pki_types::CertificateDer;
 
 use super::{Finding, trust};
+use crate::cli::client::{Place, Target};
+use crate::cli::trust::k3s::Rancher;
 
 mod containerd;
 mod docker;
@@ -17,7 +19,8 @@ pub(super) use docker::authorities as of_docker;
 pub(super) struct Asked<'a> {
     pub(super) tls: bool,
     pub(super) host: &'a str,
-    pub(super) port: u16,
+    /// The names that clients look it up by, the one of its images first.
+    pub(super) names: Vec<String>,
     pub(super) addresses: &'a [SocketAddr],
     /// What the registry shows, its own certificate first.
     pub(super) chain: &'a [CertificateDer<'static>],
@@ -25,21 +28,8 @@ pub(super) struct Asked<'a> {
 
 impl Asked<'_> {
     /// As images are named.
-    fn name(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-
-    /// The names that clients look it up by; the port of HTTPS may be left out.
-    fn names(&self) -> Vec<String> {
-        let mut names = vec![self.name()];
-        if self.port == 443 {
-            names.push(self.host.to_owned());
-        }
-        names
+    fn name(&self) -> &str {
+        self.names.first().map_or(self.host, String::as_str)
     }
 
     /// Most clients let a registry on their own machine do without TLS.
@@ -55,7 +45,7 @@ impl Asked<'_> {
 
     /// The command that makes a client trust the registry.
     fn trust(&self, client: &str) -> String {
-        trust::command(client, &self.name(), self.chain)
+        trust::command(client, self.name(), self.chain)
     }
 
     /// A finding about a client that refuses the certificate.
@@ -73,11 +63,31 @@ impl Asked<'_> {
 
 /// One finding for each client whose settings are below `root`.
 pub(super) fn examine(asked: &Asked<'_>, root: &Path) -> Vec<Finding> {
-    let clients = [docker::examine, containerd::examine, k3s::examine];
-    clients
+    let mut found: Vec<_> = [docker::examine, containerd::examine]
         .into_iter()
         .filter_map(|examine| examine(asked, root))
-        .collect()
+        .collect();
+    let both = [Rancher::K3s, Rancher::Rke2];
+    found.extend(
+        both.into_iter()
+            .filter_map(|one| k3s::examine(one, asked, root)),
+    );
+    found
+}
+
+/// The names that clients look a registry up by. Each takes the name of an image letter by letter: who leaves
+/// the port out of it is not helped by settings for `HOST:443`.
+pub(super) fn names(target: &Target) -> Vec<String> {
+    let mut names = vec![target.name()];
+    // Whoever wrote the port of HTTPS into a URL may leave it out of images.
+    if let Place::Tcp(_, 443) = target.place
+        && !target.implied_port
+    {
+        let mut without = target.clone();
+        without.implied_port = true;
+        names.push(without.name());
+    }
+    names
 }
 
 /// The names of the entries of a directory.
@@ -91,24 +101,21 @@ fn entries(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Directories that somebody made for the host, but which a client that asks for host and port passes by.
-fn misnamed(asked: &Asked<'_>, directory: &Path) -> String {
-    let names = asked.names();
-    let mut close = entries(directory);
-    close.retain(|name| {
+/// Settings that somebody made for the host, but which a client that asks for another port passes by.
+fn misnamed(asked: &Asked<'_>, place: &str, mut entries: Vec<String>) -> String {
+    entries.retain(|name| {
         let host = name.split([':', '_']).next().unwrap_or(name);
-        host.eq_ignore_ascii_case(asked.host) && !names.contains(name)
+        host.eq_ignore_ascii_case(asked.host) && !asked.names.contains(name)
     });
-    close.sort_unstable();
-    match close.as_slice() {
-        [] => String::new(),
-        close => format!(
-            "; {} has {}, but {} is looked for",
-            directory.display(),
-            close.join(", "),
-            asked.name()
-        ),
+    entries.sort_unstable();
+    if entries.is_empty() {
+        return String::new();
     }
+    format!(
+        "; {place} has {}, but {} is looked for",
+        entries.join(", "),
+        asked.name()
+    )
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::super::Severity;
 use super::*;
 
 const NAME: &str = "registry.lan:5000";
+const CLIENTS: [&str; 4] = ["docker", "containerd", "k3s", "rke2"];
 
 /// A machine with clients, and a registry whose authority none of them knows.
 struct Machine {
@@ -13,6 +14,8 @@ struct Machine {
     ca: String,
     address: SocketAddr,
     tls: bool,
+    /// As the registry is asked for.
+    authority: &'static str,
 }
 
 impl Machine {
@@ -28,7 +31,12 @@ impl Machine {
         let leaf = CertificateParams::new(["registry.lan".to_owned()]).unwrap();
         let leaf = leaf.signed_by(&key, &issuer).unwrap();
         let root = tempfile::tempdir().unwrap();
-        for client in ["docker", "containerd/certs.d", "rancher/k3s"] {
+        for client in [
+            "docker",
+            "containerd/certs.d",
+            "rancher/k3s",
+            "rancher/rke2",
+        ] {
             std::fs::create_dir_all(root.path().join("etc").join(client)).unwrap();
         }
         Self {
@@ -37,6 +45,19 @@ impl Machine {
             ca: authority.pem(),
             address: "192.0.2.7:5000".parse().unwrap(),
             tls: true,
+            authority: NAME,
+        }
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        let scheme = if self.tls { "https" } else { "http" };
+        let url = format!("{scheme}://{}", self.authority);
+        Asked {
+            tls: self.tls,
+            host: "registry.lan",
+            names: names(&url.parse().unwrap()),
+            addresses: std::slice::from_ref(&self.address),
+            chain: &self.chain,
         }
     }
 
@@ -47,15 +68,8 @@ impl Machine {
     }
 
     fn find(&self, client: &str) -> Finding {
-        let asked = Asked {
-            tls: self.tls,
-            host: "registry.lan",
-            port: 5000,
-            addresses: &[self.address],
-            chain: &self.chain,
-        };
-        let mut found = examine(&asked, self.root.path());
-        assert_eq!(found.len(), 3, "{found:?}");
+        let mut found = examine(&self.asked(), self.root.path());
+        assert_eq!(found.len(), CLIENTS.len(), "{found:?}");
         let at = found.iter().position(|one| one.check == client).unwrap();
         found.swap_remove(at)
     }
@@ -75,7 +89,7 @@ impl Machine {
 fn each_client_that_does_not_trust_gets_the_command_that_makes_it() {
     let machine = Machine::new();
     let fingerprint = crate::tls::Fingerprint::of(&machine.chain[1]);
-    for client in ["docker", "containerd", "k3s"] {
+    for client in CLIENTS {
         let (severity, what, fix) = machine.said(client);
         assert_eq!(severity, Severity::Error, "{what}");
         let command =
@@ -94,22 +108,15 @@ fn each_client_that_does_not_trust_gets_the_command_that_makes_it() {
 #[test]
 fn clients_that_are_not_there_say_nothing() {
     let machine = Machine::new();
-    let asked = Asked {
-        tls: true,
-        host: "registry.lan",
-        port: 5000,
-        addresses: &[machine.address],
-        chain: &machine.chain,
-    };
     let empty = tempfile::tempdir().unwrap();
-    assert!(examine(&asked, empty.path()).is_empty());
+    assert!(examine(&machine.asked(), empty.path()).is_empty());
 }
 
 #[test]
 fn an_authority_that_the_whole_machine_trusts_is_enough() {
     let machine = Machine::new();
     machine.write("etc/ssl/certs/ca-certificates.crt", &machine.ca);
-    for client in ["docker", "containerd", "k3s"] {
+    for client in CLIENTS {
         assert_eq!(machine.find(client).severity, Severity::Ok, "{client}");
     }
 }
@@ -264,4 +271,64 @@ fn k3s_reads_registries_yaml() {
     ));
     assert_eq!(severity, Severity::Warning);
     assert_eq!(settings("configs: [\n").0, Severity::Error);
+}
+
+#[test]
+fn rke2_reads_a_registries_yaml_of_its_own() {
+    let machine = Machine::new();
+    let settings = format!("configs:\n  \"{NAME}\":\n    tls:\n      ca_file: /etc/ca.crt\n");
+    machine.write("etc/ca.crt", &machine.ca);
+    machine.write("etc/rancher/rke2/registries.yaml", &settings);
+    assert_eq!(machine.find("rke2").severity, Severity::Ok);
+    assert_eq!(machine.find("k3s").severity, Severity::Error);
+}
+
+#[test]
+fn the_port_of_https_is_as_the_names_of_images_have_it() {
+    let mut machine = Machine::new();
+    machine.authority = "registry.lan";
+    let fingerprint = crate::tls::Fingerprint::of(&machine.chain[1]);
+    for client in CLIENTS {
+        let (_, what, fix) = machine.said(client);
+        assert!(what.ends_with("the certificate of registry.lan"), "{what}");
+        let command = format!("`registryd trust {client} registry.lan --fingerprint {fingerprint}");
+        assert!(fix.starts_with(&command), "{fix}");
+    }
+    let hosts = "ca = \"ca.crt\"\n";
+    let settings =
+        |name: &str| format!("configs: {{\"{name}\": {{tls: {{ca_file: /etc/ca.crt}}}}}}\n");
+    machine.write("etc/ca.crt", &machine.ca);
+    machine.write(
+        "etc/containerd/config.toml",
+        "config_path = \"/etc/containerd/certs.d\"\n",
+    );
+    let trust = |name: &str| {
+        machine.write(&format!("etc/docker/certs.d/{name}/ca.crt"), &machine.ca);
+        let containerd = format!("etc/containerd/certs.d/{name}");
+        machine.write(&format!("{containerd}/ca.crt"), &machine.ca);
+        machine.write(&format!("{containerd}/hosts.toml"), hosts);
+        for one in ["k3s", "rke2"] {
+            let path = format!("etc/rancher/{one}/registries.yaml");
+            machine.write(&path, &settings(name));
+        }
+    };
+    // No client finds that for `registry.lan/app`.
+    trust("registry.lan:443");
+    for client in CLIENTS {
+        let (severity, what, _) = machine.said(client);
+        assert_eq!(severity, Severity::Error, "{what}");
+        assert!(
+            what.ends_with("has registry.lan:443, but registry.lan is looked for"),
+            "{what}"
+        );
+    }
+    trust("registry.lan");
+    for client in CLIENTS {
+        assert_eq!(machine.find(client).severity, Severity::Ok, "{client}");
+    }
+    // Whoever writes the port into the URL may name images in either way.
+    machine.authority = "registry.lan:443";
+    for client in CLIENTS {
+        assert_eq!(machine.find(client).severity, Severity::Ok, "{client}");
+    }
 }
