@@ -323,6 +323,30 @@ async fn what_is_there_is_kept_for_the_copy() {
     }
 }
 
+/// It used to leave them out, and to look at another place than the one that is served.
+#[test]
+fn an_import_looks_where_the_variables_say_and_fails_if_nothing_is_there() {
+    let places = Places::new();
+    let file = places.path("config.yml");
+    let yaml = "version: 0.1\nstorage: {filesystem: {rootdirectory: /of/the/file}}\nhttp: {addr: ':5000'}\n";
+    std::fs::write(&file, yaml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
+    let command = command.arg("import").arg(&file).env_clear();
+    let output = command
+        .env(
+            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+            "/of/a/variable",
+        )
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.starts_with("/of/a/variable: there is nothing to import"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[test]
 fn what_cannot_be_done_ends_with_2() {
     let places = Places::new();
