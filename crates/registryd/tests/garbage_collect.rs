@@ -256,6 +256,50 @@ impl Drop for Serving {
     }
 }
 
+/// Retention used to wait with the first collection for a day, from each start anew.
+#[test]
+fn a_server_lets_tags_go_before_it_waits_to_collect() {
+    let volume = Volume::new();
+    let storage = "  gc: {enabled: true, grace: 24h}\n  retention: {enabled: true, policies: [{repositories: \
+                   ['**'], keeptags: [{patterns: [latest]}]}]}\n";
+    let config = volume.config(storage);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let link = |tag: &str| {
+        let link = format!("repositories/team/app/_manifests/tags/{tag}/current/link");
+        volume.at(&link)
+    };
+    for tag in ["latest", "old"] {
+        volume.image(tag.as_bytes(), Some(tag));
+        let times = fs::FileTimes::new().set_modified(old);
+        fs::File::open(link(tag)).unwrap().set_times(times).unwrap();
+    }
+    let garbage = volume.blob(b"garbage");
+    let mut child = registryd(&["serve"], &config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    // So that the log ends, whatever it says.
+    let (done, waits) = std::sync::mpsc::channel::<()>();
+    let killer = std::thread::spawn(move || {
+        let _ = waits.recv_timeout(std::time::Duration::from_secs(20));
+        drop(Serving(child));
+    });
+    let mut seen = Vec::new();
+    let waiting = log.lines().map_while(Result::ok).any(|line| {
+        let is_it = line.contains("the first garbage collection begins in 24h");
+        seen.push(line);
+        is_it
+    });
+    let seen = seen.join("\n");
+    assert!(waiting && seen.contains("tags looked through"), "{seen}");
+    assert!(link("latest").exists() && !link("old").exists(), "{seen}");
+    assert!(volume.has(&garbage), "{seen}");
+    drop(done);
+    killer.join().unwrap();
+}
+
 #[test]
 fn a_server_collects_by_itself_and_beside_the_command() {
     let volume = Volume::new();

@@ -262,6 +262,91 @@ async fn damage_is_not_copied_and_named() {
     ends(0, &["scrub", &b]);
 }
 
+/// Distribution's collector removes content and leaves the links to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_to_nothing_are_no_problem_unless_a_manifest_needs_them() {
+    let places = Places::new();
+    let registry = filesystem(&places.path("a"));
+    let filled = fill(&registry).await;
+    let stray = push_blob(&registry, &repository("team/app"), b"stray").await;
+    std::fs::remove_file(places.data(&stray)).unwrap();
+    let (a, b) = (places.place("filesystem", "a"), places.place("sled", "b"));
+    let said = ends(0, &["copy", &a, &b]);
+    let left_out = "1 link to content that is not there was left out; 0 problems";
+    assert!(said.contains(left_out), "{said}");
+    ends(0, &["scrub", &b]);
+
+    std::fs::remove_file(places.data(&filled.layer)).unwrap();
+    let said = ends(1, &["copy", &a, &places.place("sled", "c")]);
+    let layer = filled.layer.to_string();
+    let problem = format!("team/app: {layer}: its content is missing in the source");
+    assert_eq!(said.matches(&problem).count(), 1, "{said}");
+    assert!(
+        said.contains(left_out.strip_suffix("0 problems").unwrap()),
+        "{said}"
+    );
+}
+
+/// Once, a blob that was there was left as old as it was, and a collector beside the copy took it away
+/// before its manifest came.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_is_kept_for_the_copy() {
+    let places = Places::new();
+    let name = repository("team/app");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(48 * 3600);
+    let mut blob = None;
+    for volume in ["a", "b"] {
+        let registry = filesystem(&places.path(volume));
+        fill(&registry).await;
+        blob = Some(push_blob(&registry, &name, b"of no manifest").await);
+    }
+    let hex = blob.unwrap().hex();
+    let volume = places.path("b/docker/registry/v2");
+    let paths = [
+        format!("blobs/sha256/{}/{hex}/data", &hex[..2]),
+        format!("repositories/team/app/_layers/sha256/{hex}/link"),
+    ];
+    let files = paths.map(|path| std::fs::File::open(volume.join(path)).unwrap());
+    for file in &files {
+        let times = std::fs::FileTimes::new().set_modified(old);
+        file.set_times(times).unwrap();
+    }
+    let (a, b) = (
+        places.place("filesystem", "a"),
+        places.place("filesystem", "b"),
+    );
+    let said = ends(0, &["copy", &a, &b]);
+    assert!(said.contains("copied 0 blobs"), "{said}");
+    for file in &files {
+        let age = file.metadata().unwrap().modified().unwrap().elapsed();
+        assert!(age.unwrap().as_secs() < 3600, "{file:?}");
+    }
+}
+
+/// It used to leave them out, and to look at another place than the one that is served.
+#[test]
+fn an_import_looks_where_the_variables_say_and_fails_if_nothing_is_there() {
+    let places = Places::new();
+    let file = places.path("config.yml");
+    let yaml = "version: 0.1\nstorage: {filesystem: {rootdirectory: /of/the/file}}\nhttp: {addr: ':5000'}\n";
+    std::fs::write(&file, yaml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
+    let command = command.arg("import").arg(&file).env_clear();
+    let output = command
+        .env(
+            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+            "/of/a/variable",
+        )
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.starts_with("/of/a/variable: there is nothing to import"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[test]
 fn what_cannot_be_done_ends_with_2() {
     let places = Places::new();

@@ -313,7 +313,7 @@ fn a_volume_needs_no_import() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let place = format!("filesystem:{}", directory.path().display());
     let (code, said) = import(&[], &[&place]);
-    assert_eq!(code, 0, "{said}");
+    assert_eq!(code, 1, "{said}");
     assert!(said.contains("served as it is"), "{said}");
     let (code, said) = import(&[], &["sled:/nowhere"]);
     assert_eq!(code, 2, "{said}");

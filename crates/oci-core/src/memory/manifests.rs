@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{MemoryStore, Repository, State};
+use super::{MemoryStore, Repository, State, Target};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::StoreError;
@@ -24,7 +24,7 @@ impl ManifestStore for MemoryStore {
             .repository(repository)?
             .tags
             .get(tag)
-            .copied()
+            .map(|target| target.to)
             .ok_or(StoreError::NotFound)
     }
 
@@ -54,21 +54,21 @@ impl ManifestStore for MemoryStore {
             .repositories
             .entry(put.repository.clone())
             .or_default();
-        if put
-            .tags
-            .iter()
-            .any(|write| !write.precondition.holds(repository.tags.get(&write.tag)))
-        {
+        if put.tags.iter().any(|write| {
+            let current = repository.tags.get(&write.tag);
+            !write.precondition.holds(current.map(|target| &target.to))
+        }) {
             return Err(StoreError::Precondition);
         }
         repository.known = true;
         let stored = (put.manifest.manifest_type(), put.manifest.bytes().clone());
         repository.manifests.insert(*put.digest, stored);
         for write in put.tags {
-            repository.tags.insert(write.tag.clone(), *put.digest);
-            repository
-                .pushed
-                .insert(write.tag.clone(), self.clock.now());
+            let target = Target {
+                to: *put.digest,
+                pushed: self.clock.now(),
+            };
+            repository.tags.insert(write.tag.clone(), target);
         }
         if let Some(subject) = put.manifest.subject().and_then(|subject| subject.digest()) {
             let descriptor = put.manifest.descriptor(*put.digest);
@@ -102,10 +102,10 @@ impl ManifestStore for MemoryStore {
         let gone: Vec<Tag> = repository
             .tags
             .iter()
-            .filter(|(_, to)| *to == digest)
+            .filter(|(_, target)| target.to == *digest)
             .map(|(tag, _)| tag.clone())
             .collect();
-        repository.tags.retain(|_, to| to != digest);
+        repository.tags.retain(|_, target| target.to != *digest);
         Ok(gone)
     }
 
@@ -114,6 +114,7 @@ impl ManifestStore for MemoryStore {
             .repository_mut(repository)?
             .tags
             .remove(tag)
+            .map(|target| target.to)
             .ok_or(StoreError::NotFound)
     }
 
@@ -262,10 +263,10 @@ impl ManifestStore for MemoryStore {
 
 impl Repository {
     fn tag_state(&self, tag: &Tag) -> Result<TagState, StoreError> {
-        let digest = self.tags.get(tag).ok_or(StoreError::NotFound)?;
+        let target = self.tags.get(tag).ok_or(StoreError::NotFound)?;
         Ok(TagState {
-            pushed: self.pushed.get(tag).copied(),
-            ..TagState::new(*digest)
+            pushed: Some(target.pushed),
+            ..TagState::new(target.to)
         })
     }
 }

@@ -84,11 +84,17 @@ struct Repository {
     known: bool,
     blobs: BTreeSet<Digest>,
     manifests: BTreeMap<Digest, (ManifestType, Bytes)>,
-    tags: BTreeMap<Tag, Digest>,
-    /// When each tag was pushed last.
-    pushed: BTreeMap<Tag, SystemTime>,
+    tags: BTreeMap<Tag, Target>,
     /// By subject, then by referrer.
     referrers: BTreeMap<Digest, BTreeMap<Digest, Descriptor>>,
+}
+
+/// What a tag points to.
+#[derive(Clone, Copy)]
+struct Target {
+    to: Digest,
+    /// When it was pushed last.
+    pushed: SystemTime,
 }
 
 /// What of an upload outlives its writer.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_core::Stream;
 
-use super::{PushManifest, Registry};
+use super::{Intent, PushManifest, Registry};
 use crate::auth::Identity;
 use crate::digest::Digest;
 use crate::error::{ErrorCode, RegistryError, StoreError};
@@ -33,12 +33,15 @@ pub struct CopyReport {
     pub manifests: u64,
     /// Tags that were written or moved.
     pub tags: u64,
+    /// Blobs that a repository of the source shows, whose content is not there, and that no manifest needs:
+    /// other registries' collectors leave such links behind. They are left out.
+    pub dead_links: u64,
     /// What could not be copied, because it is missing or damaged in the source.
     pub problems: Vec<CopyProblem>,
 }
 
 /// Something that could not be copied.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub struct CopyProblem {
     /// Where.
@@ -72,6 +75,8 @@ impl Registry {
             target,
             watch: &mut watch,
             counted: HashSet::new(),
+            told: HashSet::new(),
+            dead: HashSet::new(),
             report: CopyReport::default(),
         };
         let mut page = PageRequest::first(PAGE);
@@ -96,6 +101,10 @@ struct Copy<'a> {
     watch: &'a mut (dyn FnMut(&CopyReport) + Send),
     /// The beginnings of the digests that were counted as there: many repositories show one blob.
     counted: HashSet<[u8; 8]>,
+    /// The problems that were told: a blob that several manifests need is looked at for each of them.
+    told: HashSet<CopyProblem>,
+    /// What the repository shows, has no content, and is needed by no manifest so far.
+    dead: HashSet<Digest>,
     report: CopyReport,
 }
 
@@ -114,7 +123,9 @@ impl Copy<'_> {
                 other => other.map_err(failed)?,
             };
             for digest in &listed.items {
-                self.blob(repository, digest).await?;
+                if !self.blob(repository, digest).await? {
+                    self.dead.insert(*digest);
+                }
             }
             match next(&listed) {
                 Some(after) => page = after,
@@ -137,7 +148,9 @@ impl Copy<'_> {
                 None => break,
             }
         }
-        self.tags(repository, &mut done).await
+        self.tags(repository, &mut done).await?;
+        self.report.dead_links += self.dead.drain().count() as u64;
+        Ok(())
     }
 
     async fn tags(
@@ -220,8 +233,10 @@ impl Copy<'_> {
                         && self.stored(repository, &needed.digest).await?.is_some()
                     {
                         open.push((needed.digest, false));
-                    } else {
-                        self.blob(repository, &needed.digest).await?;
+                    } else if !self.blob(repository, &needed.digest).await? {
+                        self.dead.remove(&needed.digest);
+                        let why = "its content is missing in the source; push it again";
+                        self.problem(repository, &needed.digest, &why);
                     }
                 }
                 continue;
@@ -307,43 +322,32 @@ impl Copy<'_> {
         }
     }
 
+    /// Copies a blob and shows it in the repository. `false` if the source does not have its content.
     async fn blob(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<bool, RegistryError> {
         let size = match self.source.blobs().stat(digest).await {
             Ok(blob) => blob.size,
-            Err(StoreError::NotFound) => {
-                let why = "its content is missing in the source; push it again";
-                self.problem(repository, digest, &why);
-                return Ok(());
-            }
+            Err(StoreError::NotFound) => return Ok(false),
             Err(error) => return Err(failed(error)),
         };
-        match self.target.blobs().stat(digest).await {
-            Ok(there) if there.size == size => {
-                let manifests = self.target.manifests();
-                let linked = manifests.has_blob(repository, digest).await;
-                if linked.map_err(failed)? || self.link(repository, &there).await? {
-                    let start = digest.as_bytes().first_chunk::<8>();
-                    if start.is_some_and(|start| self.counted.insert(*start)) {
-                        self.report.blobs_there += 1;
-                        self.report.bytes_there += size;
-                    }
-                    self.tell();
-                    return Ok(());
-                }
+        if self.is_kept(repository, digest, size).await? {
+            let start = digest.as_bytes().first_chunk::<8>();
+            if start.is_some_and(|start| self.counted.insert(*start)) {
+                self.report.blobs_there += 1;
+                self.report.bytes_there += size;
             }
-            Ok(_) | Err(StoreError::NotFound) => {}
-            Err(error) => return Err(failed(error)),
+            self.tell();
+            return Ok(true);
         }
         let read = match self.source.blobs().read(digest, ReadRange::Whole).await {
             Ok(read) => self.source.stream(read),
             Err(StoreError::NotFound) => {
                 let why = "part of its content is missing in the source; push it again";
                 self.problem(repository, digest, &why);
-                return Ok(());
+                return Ok(true);
             }
             Err(error) => return Err(failed(error)),
         };
@@ -362,16 +366,38 @@ impl Copy<'_> {
                 self.report.blobs += 1;
                 self.counted.extend(digest.as_bytes().first_chunk::<8>());
                 self.tell();
-                Ok(())
+                Ok(true)
             }
             Err(error) if error.code() == ErrorCode::DigestInvalid => {
                 self.report.bytes = before;
                 let why =
                     "its bytes do not have this digest in the source; run `storage scrub` there";
                 self.problem(repository, digest, &why);
-                Ok(())
+                Ok(true)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the target has a blob of this size, and shows it in the repository from now on at the latest.
+    /// Then it keeps it for whoever pushes it, so that its collector leaves it until its manifest comes.
+    async fn is_kept(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<bool, RegistryError> {
+        let target = self.target;
+        match target.stat_blob(repository, digest, Intent::Push).await {
+            Ok(there) if there.size == size => return Ok(true),
+            Ok(_) => return Ok(false),
+            Err(error) if error.code() == ErrorCode::BlobUnknown => {}
+            Err(error) => return Err(error),
+        }
+        match target.blobs().stat(digest).await {
+            Ok(there) if there.size == size => self.link(repository, &there).await,
+            Ok(_) | Err(StoreError::NotFound) => Ok(false),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -394,8 +420,7 @@ impl Copy<'_> {
             what: what.to_string(),
             why: why.to_string(),
         };
-        // A blob that several manifests need is looked at for each of them.
-        if !self.report.problems.contains(&problem) {
+        if self.told.insert(problem.clone()) {
             self.report.problems.push(problem);
         }
         self.tell();

@@ -53,6 +53,7 @@ pub use durable::{DiskOperation, Durability, FaultHook};
 
 use at_once::AtOnce;
 use durable::{Dirty, Disk};
+use inventory::LastListed;
 use known_links::KnownLinks;
 use layout::Layout;
 use links::Aliases;
@@ -102,6 +103,7 @@ impl Filesystem {
             at_once: AtOnce::default(),
             known_links: KnownLinks::default(),
             manifests: ManifestCache::new(options.manifest_memory),
+            last_listed: LastListed::default(),
             reread: std::sync::atomic::AtomicU64::new(0),
             layout,
         };
@@ -321,6 +323,7 @@ struct Inner {
     at_once: AtOnce,
     known_links: KnownLinks,
     manifests: ManifestCache,
+    last_listed: LastListed,
     reread: std::sync::atomic::AtomicU64,
 }
 

@@ -235,6 +235,7 @@ impl Engine {
             extents: content.extents.clone(),
             fence,
             touched: self.now(),
+            damaged: false,
         };
         for _ in 0..SWAP_TRIES {
             let found = match known.take() {
@@ -307,6 +308,7 @@ impl Engine {
             extents: Vec::new(),
             fence: None,
             touched: self.now(),
+            damaged: false,
         }
     }
 
@@ -349,7 +351,8 @@ impl Engine {
         }
     }
 
-    async fn read_extents(
+    /// The bytes of `parts`. The first extent is opened now, so that it is known whether that is gone.
+    pub(super) async fn read_extents(
         self: &Arc<Self>,
         parts: VecDeque<(String, Range<u64>)>,
     ) -> Result<BlobStream, ExtentError> {
@@ -445,7 +448,7 @@ impl Reading {
 }
 
 /// The parts of `extents` that make up `wanted`.
-fn cut(extents: &[Extent], wanted: &Range<u64>) -> VecDeque<(String, Range<u64>)> {
+pub(super) fn cut(extents: &[Extent], wanted: &Range<u64>) -> VecDeque<(String, Range<u64>)> {
     let mut start = 0_u64;
     let mut parts = VecDeque::new();
     for extent in extents {

@@ -7,13 +7,15 @@ use futures_util::future::BoxFuture;
 use oci_core::Digest;
 use oci_core::digest::Hasher;
 use oci_core::error::StoreError;
-use oci_core::store::{BlobPayload, Page, PageRequest, ReadRange};
+use oci_core::store::{BlobPayload, BlobStream, Page, PageRequest, ReadRange};
 
 use super::Engine;
 use super::access::Swap;
+use super::content::cut;
 use super::encoding::Header;
+use super::extent::ExtentError;
 use super::keys::{self, Key};
-use super::model::{BlobRecord, Life};
+use super::model::{BlobRecord, Extent, Life};
 
 impl Engine {
     /// A page of what `pick` makes of the records of digests under `prefix`.
@@ -57,6 +59,7 @@ impl Engine {
             // Whoever registered these extents and does not know it must not do so again.
             fence: Some(self.nonce()),
             touched: self.now(),
+            damaged: true,
             ..blob.clone()
         };
         // Lost to somebody who pushed it again or promised it meanwhile: then it is looked at next time.
@@ -76,20 +79,36 @@ impl Engine {
             Err(StoreError::NotFound) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let mut hasher = Hasher::new(digest.algorithm());
         match read.payload {
-            BlobPayload::Bytes(bytes) => hasher.update(&bytes),
-            BlobPayload::Stream(mut stream) => {
-                while let Some(piece) = stream.next().await {
-                    match piece {
-                        Ok(piece) => hasher.update(&piece),
-                        Err(StoreError::NotFound) => return Ok(false),
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-            _ => return Err(StoreError::Unsupported("checking content in a file")),
+            BlobPayload::Bytes(bytes) => Ok(Digest::of(digest.algorithm(), &bytes) == *digest),
+            BlobPayload::Stream(stream) => hashes_to(digest, stream).await,
+            _ => Err(StoreError::Unsupported("checking content in a file")),
         }
-        Ok(hasher.finish() == *digest)
     }
+
+    /// Whether extents are all there and their bytes have this digest.
+    pub(super) async fn are_sound(
+        self: &Arc<Self>,
+        digest: &Digest,
+        extents: &[Extent],
+    ) -> Result<bool, StoreError> {
+        let length = extents.iter().map(|extent| extent.length).sum();
+        match self.read_extents(cut(extents, &(0..length))).await {
+            Ok(stream) => hashes_to(digest, stream).await,
+            Err(ExtentError::NotFound) => Ok(false),
+            Err(error) => Err(error.into_store("reading content again")),
+        }
+    }
+}
+
+async fn hashes_to(digest: &Digest, mut stream: BlobStream) -> Result<bool, StoreError> {
+    let mut hasher = Hasher::new(digest.algorithm());
+    while let Some(piece) = stream.next().await {
+        match piece {
+            Ok(piece) => hasher.update(&piece),
+            Err(StoreError::NotFound) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hasher.finish() == *digest)
 }

@@ -104,6 +104,7 @@ mod sessions;
 mod store;
 mod upload;
 
+pub use adopt::Adoption;
 pub use detach::{PoolSpawn, Spawn};
 pub use extent::{ExtentError, ExtentInfo, ExtentStore, PartLimits};
 pub use memory::{MemoryExtents, MemoryRecords};

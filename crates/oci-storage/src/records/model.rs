@@ -37,6 +37,9 @@ pub(super) struct BlobRecord {
     pub(super) fence: Fence,
     /// When somebody was last told that it exists, in seconds of Unix time.
     pub(super) touched: u64,
+    /// Of a dead one: it was taken away because its bytes did not have the digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) damaged: bool,
 }
 
 impl Header for BlobRecord {

@@ -8,7 +8,7 @@ use oci_core::store::{Brake, CollectEnd, CollectObserver, CollectOptions, Collec
 use oci_core::{Registry, RepositoryName, StoreError, Tag};
 
 use super::Background;
-use crate::config::{Config, Gc, StorageDriver};
+use crate::config::{self, Config, Gc, StorageDriver};
 use crate::retention::{self, Outcome, Rules};
 
 /// Collects again and again.
@@ -35,7 +35,13 @@ pub(super) fn background(registry: &Registry, config: &Config) -> anyhow::Result
         _ => gc.grace.min(SETTLE),
     };
     Ok(Box::pin(async move {
-        if gc.enabled {
+        if gc.enabled && !settle.is_zero() {
+            // Nobody relies on a tag in the way in which pushes rely on content.
+            if retention.enabled {
+                retain(&registry, &rules, retention.dryrun).await;
+            }
+            let wait = config::format_duration(settle);
+            tracing::info!("the first garbage collection begins in {wait}");
             tokio::time::sleep(settle).await;
         }
         let mut ticks = tokio::time::interval(gc.interval.max(SHORTEST));

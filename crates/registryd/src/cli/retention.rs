@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Outcome::Kept => "stays",
             Outcome::Removed if dry_run => "would go",
             Outcome::Removed => "went",
-            Outcome::Overtaken => "stays, or was deleted: somebody was faster",
+            Outcome::Overtaken => "stays for now, or was deleted: somebody was at it a moment ago",
             Outcome::Refused => "stays: a policy of the registry keeps it",
         };
         // Who does not want to hear it any more wants it done all the same.

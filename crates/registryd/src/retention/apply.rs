@@ -1,11 +1,12 @@
 //! Letting tags go, repository by repository.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use oci_core::store::{PageRequest, TagState};
 use oci_core::{Identity, Registry, RegistryError, RepositoryName, StoreError, Tag};
 
-use super::plan::{Tagged, Verdict, plan};
+use super::attached;
+use super::plan::{Subject, Tagged, Verdict, plan};
 use super::rules::Rules;
 
 /// What was done.
@@ -17,7 +18,7 @@ pub(crate) struct Retained {
     pub(crate) kept: u64,
     /// Tags that went, or in a dry run would.
     pub(crate) removed: u64,
-    /// Tags that would have gone and were pushed or deleted meanwhile.
+    /// Tags that would have gone and were pushed or deleted a moment ago or meanwhile.
     pub(crate) overtaken: u64,
     /// Tags that a policy of the host kept.
     pub(crate) refused: u64,
@@ -28,7 +29,8 @@ pub(crate) struct Retained {
 pub(crate) enum Outcome {
     Kept,
     Removed,
-    /// It was pushed or deleted since it was looked at: then that counts.
+    /// It was pushed or deleted since it was looked at, or so shortly before that another push might not
+    /// show: then that counts, until the next run.
     Overtaken,
     /// The host's hooks said no.
     Refused,
@@ -53,12 +55,15 @@ pub(crate) async fn apply(
             let Some(policy) = rules.policy(repository) else {
                 continue;
             };
+            // Before the look: a push that does not show came before this.
+            let now = SystemTime::now();
             let tags = tags(registry, repository).await?;
-            let verdicts = plan(policy, &tags, SystemTime::now());
+            let verdicts = plan(policy, &tags, now);
             retained.repositories += 1;
-            for (Tagged { tag, state }, verdict) in tags.iter().zip(verdicts) {
+            for (Tagged { tag, state, .. }, verdict) in tags.iter().zip(verdicts) {
                 let outcome = match verdict {
                     Verdict::Stays(_) => Outcome::Kept,
+                    Verdict::Goes(_) if is_fresh(state, now) => Outcome::Overtaken,
                     Verdict::Goes(_) if dry_run => Outcome::Removed,
                     Verdict::Goes(_) => remove(registry, repository, tag, state).await?,
                 };
@@ -89,7 +94,6 @@ async fn tags(
     registry: &Registry,
     repository: &RepositoryName,
 ) -> Result<Vec<Tagged>, RegistryError> {
-    let unknown = |error| RegistryError::from_store(error, oci_core::ErrorCode::NameUnknown);
     let manifests = registry.manifests();
     let mut all = Vec::new();
     let mut page = PageRequest::first(PAGE);
@@ -104,7 +108,20 @@ async fn tags(
         };
         for tag in found.items {
             match manifests.tag_state(repository, &tag).await {
-                Ok(state) => all.push(Tagged { tag, state }),
+                Ok(state) => {
+                    let subject = match attached::Subject::of(&tag) {
+                        None => Subject::None,
+                        Some(subject) if subject.is_in(registry, repository).await? => {
+                            Subject::There
+                        }
+                        Some(_) => Subject::Gone,
+                    };
+                    all.push(Tagged {
+                        tag,
+                        state,
+                        subject,
+                    });
+                }
                 // Deleted since.
                 Err(StoreError::NotFound) => {}
                 Err(error) => return Err(unknown(error)),
@@ -132,12 +149,24 @@ async fn remove(
     }
 }
 
+/// Whether a tag is so new that a push to the manifest that it points to already might leave it as it is:
+/// then its removal would not see that push.
+fn is_fresh(state: &TagState, now: SystemTime) -> bool {
+    let age = |pushed| now.duration_since(pushed).unwrap_or_default();
+    state.pushed.is_some_and(|pushed| age(pushed) < FRESH)
+}
+
+pub(super) fn unknown(error: StoreError) -> RegistryError {
+    RegistryError::from_store(error, oci_core::ErrorCode::NameUnknown)
+}
+
 const PAGE: usize = 1000;
+/// A second more than stores need to date another push of a tag: those on a disk do so once a minute.
+const FRESH: Duration = Duration::from_secs(61);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use oci_core::memory::MemoryStore;
     use oci_core::registry::PushManifest;
@@ -244,6 +273,67 @@ mod tests {
         let state = registry.manifests().tag_state(&name, &tag).await.unwrap();
         let outcome = remove(&registry, &name, &tag, &state).await.unwrap();
         assert_eq!(outcome, Outcome::Removed);
+    }
+
+    /// A push within a minute after another, to the same manifest, leaves the tag as it was on a disk.
+    #[tokio::test]
+    async fn what_was_pushed_within_a_minute_stays_until_the_next_run() {
+        let (registry, clock) = filled().await;
+        let mut told = |_: &RepositoryName, _: &Tag, _, _: Verdict| {};
+        for (age, dry_run, removed) in [(30, true, 0), (30, false, 0), (62, false, 1)] {
+            let pushed = SystemTime::now() - Duration::from_secs(age);
+            *clock.0.lock().unwrap() = pushed;
+            for (serial, tag) in ["latest", "v1", "v3", "v2", "x"].into_iter().enumerate() {
+                push(&registry, tag, serial as u64).await;
+            }
+            let retained = apply(&registry, &rules(3), dry_run, &mut told).await;
+            let retained = retained.unwrap();
+            assert_eq!(
+                (retained.removed, retained.overtaken),
+                (removed, 1 - removed)
+            );
+            assert_eq!(left(&registry).await.len() as u64, 5 - removed);
+        }
+    }
+
+    /// Signatures of cosign, and the tags under which clients keep referrers.
+    #[tokio::test]
+    async fn what_is_attached_goes_with_its_manifest_and_not_before() {
+        let (registry, _) = filled().await;
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let subject = |tag: &str| {
+            let tag: Tag = tag.parse().unwrap();
+            let (registry, name) = (registry.clone(), name.clone());
+            async move { registry.manifests().resolve(&name, &tag).await.unwrap() }
+        };
+        let (first, last) = (subject("v1").await, subject("v2").await);
+        let of = |digest: &oci_core::Digest, suffix: &str| {
+            format!("{}-{}{suffix}", digest.algorithm(), digest.hex())
+        };
+        let other = oci_core::Digest::of(oci_core::Algorithm::Sha512, b"not there");
+        let cut = &other.hex()[..64];
+        push(&registry, &of(&first, ".sig"), 10).await;
+        push(&registry, &of(&last, ".sig"), 11).await;
+        push(&registry, &of(&last, ""), 12).await;
+        push(&registry, &format!("sha512-{cut}"), 13).await;
+        let mut told = |_: &RepositoryName, _: &Tag, _, _: Verdict| {};
+        let mut run = async || apply(&registry, &rules(1), false, &mut told).await.unwrap();
+        run().await;
+        let mut expected = vec!["latest".to_owned(), "v2".to_owned()];
+        expected.extend([of(&first, ".sig"), of(&last, ""), of(&last, ".sig")]);
+        expected.sort();
+        assert_eq!(left(&registry).await, expected);
+
+        // Only the tag went until now.
+        let gone = oci_core::Reference::Digest(first);
+        let nobody = Identity::anonymous();
+        registry
+            .delete_manifest(&nobody, &name, &gone)
+            .await
+            .unwrap();
+        run().await;
+        expected.retain(|tag| *tag != of(&first, ".sig"));
+        assert_eq!(left(&registry).await, expected);
     }
 
     #[tokio::test]

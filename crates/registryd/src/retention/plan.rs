@@ -15,6 +15,17 @@ use crate::config::format_duration;
 pub(crate) struct Tagged {
     pub(crate) tag: Tag,
     pub(crate) state: TagState,
+    pub(crate) subject: Subject,
+}
+
+/// Whether a tag is named after a manifest, as signatures are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Subject {
+    None,
+    /// That manifest is in the repository.
+    There,
+    /// It is not, or not any more.
+    Gone,
 }
 
 /// What is to become of a tag, and why.
@@ -37,6 +48,8 @@ pub(crate) enum Stays {
     Within(Duration),
     /// A rule that matches asks when it was pushed, and its store does not say.
     Undated,
+    /// The manifest that it is named after is there.
+    Attached,
 }
 
 /// Why a tag goes.
@@ -46,6 +59,8 @@ pub(crate) enum Goes {
     Unmatched,
     /// Those that match keep others.
     Outlived,
+    /// The manifest that it is named after is not there.
+    Detached,
 }
 
 impl fmt::Display for Verdict {
@@ -62,6 +77,12 @@ impl fmt::Display for Verdict {
             }
             Self::Stays(Stays::Undated) => {
                 f.write_str("this store does not say when a tag was pushed")
+            }
+            Self::Stays(Stays::Attached) => {
+                f.write_str("it belongs to a manifest of this repository")
+            }
+            Self::Goes(Goes::Detached) => {
+                f.write_str("the manifest that it belongs to is not there, and no rule keeps it")
             }
             Self::Goes(Goes::Unmatched) => f.write_str("no rule keeps tags like it"),
             Self::Goes(Goes::Outlived) => {
@@ -85,24 +106,45 @@ pub(crate) fn plan(policy: &Policy, tags: &[Tagged], now: SystemTime) -> Vec<Ver
             .collect();
         // The last first. What has no time has no place, and takes nobody's.
         matching.sort_by_key(|(tagged, _)| (Reverse(tagged.state.pushed), &tagged.tag));
-        for (place, (tagged, verdict)) in matching.into_iter().enumerate() {
+        let mut places = 0..;
+        for (tagged, verdict) in matching {
+            // An image does not go because it has a signature.
+            let place = match tagged.subject {
+                Subject::None => places.next(),
+                Subject::There | Subject::Gone => None,
+            };
             // Whatever keeps it wins, and what kept it first is the reason.
             if matches!(verdict, Verdict::Goes(_)) {
                 *verdict = decide(rule, place, tagged.state.pushed, now);
             }
         }
     }
+    for (tagged, verdict) in tags.iter().zip(&mut verdicts) {
+        if matches!(verdict, Verdict::Goes(_)) {
+            match tagged.subject {
+                Subject::None => {}
+                Subject::There => *verdict = Verdict::Stays(Stays::Attached),
+                Subject::Gone => *verdict = Verdict::Goes(Goes::Detached),
+            }
+        }
+    }
     verdicts
 }
 
-fn decide(rule: &KeepRule, place: usize, pushed: Option<SystemTime>, now: SystemTime) -> Verdict {
+fn decide(
+    rule: &KeepRule,
+    place: Option<u32>,
+    pushed: Option<SystemTime>,
+    now: SystemTime,
+) -> Verdict {
     if rule.is_unbounded() {
         return Verdict::Stays(Stays::Matches);
     }
     let Some(pushed) = pushed else {
         return Verdict::Stays(Stays::Undated);
     };
-    if let Some(newest) = rule.newest.filter(|newest| place < *newest as usize) {
+    let is_in = |newest: &u32| place.is_some_and(|place| place < *newest);
+    if let Some(newest) = rule.newest.filter(is_in) {
         return Verdict::Stays(Stays::Newest(newest));
     }
     // From a clock that is ahead, it is new.
@@ -139,6 +181,7 @@ mod tests {
         Tagged {
             tag: tag.parse().unwrap(),
             state,
+            subject: Subject::None,
         }
     }
 
@@ -248,6 +291,49 @@ mod tests {
             let kept = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Stays(_)));
             prop_assert_eq!(kept.count(), tags.len().min(count as usize));
         }
+    }
+
+    /// Signatures used to push images out of the counted ones, and to go where no rule matched them.
+    #[test]
+    fn what_is_attached_takes_no_place_and_stays_as_long_as_its_subject() {
+        let attached = |suffix: &str, hours, subject| Tagged {
+            subject,
+            ..tagged(&format!("sha256-{}{suffix}", "a".repeat(64)), Some(hours))
+        };
+        let tags = [
+            tagged("v1", Some(400)),
+            tagged("v2", Some(300)),
+            attached(".sig", 200, Subject::There),
+            attached(".att", 2, Subject::Gone),
+            attached("", 200, Subject::Gone),
+        ];
+        let said = |keep| {
+            let verdicts = plan(&policy(keep), &tags, now());
+            verdicts.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let detached = "the manifest that it belongs to is not there, and no rule keeps it";
+        assert_eq!(
+            said(vec![rule(&[], Some(2), Some(24))]),
+            [
+                "it is one of the 2 that were pushed last",
+                "it is one of the 2 that were pushed last",
+                "it belongs to a manifest of this repository",
+                "it was pushed within 24h0m0s",
+                detached,
+            ]
+        );
+        let said_of_versions = said(vec![rule(&["v.*"], None, None)]);
+        assert_eq!(
+            said_of_versions[2..],
+            [
+                "it belongs to a manifest of this repository",
+                detached,
+                detached
+            ]
+        );
+        let kept = said(vec![rule(&["sha256-.*"], None, None)]);
+        assert_eq!(kept[2..], ["a rule keeps every tag like it"; 3]);
+        assert_eq!(said(vec![])[4], "its policy has no `keeptags`");
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod stamp;
 mod state;
 
 pub(super) use catalog::names_in;
+pub(super) use stamp::Stamp;
 
 use hints::Hints;
 use index::Indexed;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 ///
 /// The device is left out: its number may be another after a restart of the machine.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Stamp {
+pub(in super::super) struct Stamp {
     inode: u64,
     seconds: i64,
     nanoseconds: i64,
@@ -18,7 +18,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(in super::super) fn of(metadata: &Metadata) -> Self {
         Self {
             inode: metadata.ino(),
             seconds: metadata.ctime(),
@@ -37,7 +37,7 @@ impl Stamp {
 
     /// Whether `now` is so far from this change that another one must show. The clock that dates
     /// changes stands still for up to 10 ms on older kernels.
-    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+    pub(in super::super) fn is_settled(&self, now: SystemTime) -> bool {
         let (Ok(seconds), Ok(nanoseconds)) =
             (u64::try_from(self.seconds), u32::try_from(self.nanoseconds))
         else {

@@ -53,12 +53,15 @@ pub struct ImportReport {
     pub manifests_there: u64,
     /// Tags that were written.
     pub tags: u64,
+    /// Blobs that a repository shows, whose content is not in the bucket, and that no manifest needs:
+    /// Distribution's collector leaves such links behind. They are left out.
+    pub dead_links: u64,
     /// What could not be imported, because it is missing or damaged, or in the way.
     pub problems: Vec<ImportProblem>,
 }
 
 /// Something that could not be imported.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub struct ImportProblem {
     /// Where.
@@ -129,6 +132,8 @@ impl Bucket {
             },
             report: ImportReport::default(),
             counted: HashSet::new(),
+            told: HashSet::new(),
+            dead: HashSet::new(),
             watch: &mut watch,
         };
         import.run().await.map_err(failed)?;
@@ -162,6 +167,10 @@ struct Import<'a> {
     report: ImportReport,
     /// The beginnings of the digests that were counted: many repositories show one blob.
     counted: HashSet<[u8; 8]>,
+    /// The problems that were told: a blob that several manifests need is looked at for each of them.
+    told: HashSet<ImportProblem>,
+    /// What the repository shows, has no content, and is needed by no manifest so far.
+    dead: HashSet<Digest>,
     watch: &'a mut (dyn FnMut(&ImportReport) + Send),
 }
 
@@ -226,8 +235,7 @@ impl Import<'_> {
             what: what.to_string(),
             why: why.into(),
         };
-        // A blob that several manifests need is looked at for each of them.
-        if !self.report.problems.contains(&problem) {
+        if self.told.insert(problem.clone()) {
             self.report.problems.push(problem);
         }
         self.tell();

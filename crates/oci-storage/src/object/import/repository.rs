@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use http::StatusCode;
 use oci_core::error::{ErrorCode, RegistryError, StoreError};
 use oci_core::manifest::{Manifest, ManifestReference, ReferenceKind};
@@ -12,13 +13,14 @@ use oci_core::{
 };
 
 use super::{Import, Links, Source, layout, read};
-use crate::records::gather;
+use crate::records::{Adoption, gather};
 
 /// What became of a blob.
 enum Blob {
     There(u64),
     Adopted(u64),
     Missing,
+    Damaged,
 }
 
 /// What became of a manifest.
@@ -58,6 +60,7 @@ impl Import<'_> {
                 self.problem(name, &tag, why);
             }
         }
+        self.report.dead_links += self.dead.drain().count() as u64;
         Ok(())
     }
 
@@ -69,7 +72,13 @@ impl Import<'_> {
                 .collect();
             let found = gather(looks).await?;
             for (digest, blob) in some.iter().zip(found) {
-                self.count(name, digest, &blob);
+                match blob {
+                    // Only a problem if a manifest needs it.
+                    Blob::Missing => {
+                        self.dead.insert(*digest);
+                    }
+                    blob => self.count(name, digest, &blob),
+                }
             }
             self.tell();
         }
@@ -80,7 +89,12 @@ impl Import<'_> {
         let start = digest.as_bytes().first_chunk::<8>();
         match blob {
             Blob::Missing => {
+                self.dead.remove(digest);
                 let why = "its content is missing in the bucket; push it again";
+                self.problem(name, digest, why);
+            }
+            Blob::Damaged => {
+                let why = "its content in the bucket is damaged; push it again";
                 self.problem(name, digest, why);
             }
             _ if !start.is_some_and(|start| self.counted.insert(*start)) => {}
@@ -141,7 +155,8 @@ impl Import<'_> {
             for some in open.chunks(AT_ONCE) {
                 let puts = some.iter().map(|digest| {
                     let tags = tags.get(digest).map(Vec::as_slice).unwrap_or_default();
-                    self.source.manifest(name, digest, tags, &waiting)
+                    let dead = &self.dead;
+                    self.source.manifest(name, digest, tags, &waiting, dead)
                 });
                 let done = gather(puts.collect()).await?;
                 for (digest, (revision, blobs)) in some.iter().zip(done) {
@@ -200,11 +215,16 @@ impl Source<'_> {
             return Ok(Blob::Missing);
         };
         if self.options.dry_run {
-            return Ok(Blob::Adopted(size));
+            return Ok(match self.store.would_adopt(digest, size, &key).await? {
+                Adoption::Damaged => Blob::Damaged,
+                _ => Blob::Adopted(size),
+            });
         }
         let blob = BlobMeta::new(*digest, size);
         for _ in 0..TRIES {
-            self.store.adopt(digest, size, &key).await?;
+            if self.store.adopt(digest, size, &key).await? == Adoption::Damaged {
+                return Ok(Blob::Damaged);
+            }
             if self.link(name, &blob).await? {
                 return Ok(Blob::Adopted(size));
             }
@@ -261,14 +281,15 @@ impl Source<'_> {
         digest: &Digest,
         tags: &[Tag],
         waiting: &HashSet<Digest>,
+        dead: &HashSet<Digest>,
     ) -> Result<(Revision, Vec<(Digest, Blob)>), StoreError> {
         let there = match ManifestStore::read(self.store, name, digest).await {
-            Ok(_) => true,
-            Err(StoreError::NotFound) => false,
+            Ok(stored) => Some(stored.bytes),
+            Err(StoreError::NotFound) => None,
             Err(error) => return Err(error),
         };
-        if there && tags.is_empty() {
-            return Ok((Revision::There, Vec::new()));
+        if let Some(bytes) = there.as_ref().filter(|_| tags.is_empty()) {
+            return Ok((Revision::There, needed_of(bytes, dead)));
         }
         let problem = |why: &str| Ok((Revision::Problem(why.to_owned()), Vec::new()));
         let key = layout::data(digest);
@@ -308,7 +329,7 @@ impl Source<'_> {
             seen.push((needed.digest, blob));
         }
         let done = Revision::Put {
-            new: !there,
+            new: there.is_none(),
             tags: tags.len() as u64,
         };
         if self.options.dry_run {
@@ -331,6 +352,16 @@ impl Source<'_> {
         };
         Ok((revision, seen))
     }
+}
+
+/// What a manifest needs of `dead`.
+fn needed_of(bytes: &Bytes, dead: &HashSet<Digest>) -> Vec<(Digest, Blob)> {
+    let manifest = (!dead.is_empty()).then(|| Manifest::parse(bytes.clone(), None));
+    let references = manifest.iter().flatten().flat_map(Manifest::references);
+    references
+        .filter(|needed| dead.contains(&needed.digest))
+        .map(|needed| (needed.digest, Blob::Missing))
+        .collect()
 }
 
 fn is_about_content(error: &RegistryError) -> bool {

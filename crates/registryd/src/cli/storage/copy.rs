@@ -8,7 +8,7 @@ use oci_core::store::PageRequest;
 use oci_core::{Registry, StoreError};
 
 use super::place::{Missing, Place};
-use super::progress::{Progress, bytes};
+use super::progress::{Progress, bytes, left_out};
 use super::{Copy, INTERRUPTED, or_interrupted};
 
 pub(super) async fn run(arguments: &Copy) -> anyhow::Result<ExitCode> {
@@ -45,7 +45,7 @@ pub(super) async fn run(arguments: &Copy) -> anyhow::Result<ExitCode> {
         println!("{}: {}: {}", problem.repository, problem.what, problem.why);
     }
     progress.end(&format!(
-        "copied {} blobs ({}), {} manifests and {} tags of {} repositories; {} blobs ({}) were there already; {} problems",
+        "copied {} blobs ({}), {} manifests and {} tags of {} repositories; {} blobs ({}) were there already; {}{} problems",
         report.blobs,
         bytes(report.bytes),
         report.manifests,
@@ -53,6 +53,7 @@ pub(super) async fn run(arguments: &Copy) -> anyhow::Result<ExitCode> {
         report.repositories,
         report.blobs_there,
         bytes(report.bytes_there),
+        left_out(report.dead_links),
         report.problems.len(),
     ));
     Ok(ExitCode::from(u8::from(!report.problems.is_empty())))

@@ -8,7 +8,7 @@ use crate::config::StorageDriver;
 
 pub(super) async fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     let place = match &arguments.config {
-        Some(path) => Place::parse(path)?,
+        Some(path) => Place::served(path)?,
         None => Place::of_process()?,
     };
     match place.driver() {
@@ -18,32 +18,34 @@ pub(super) async fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
                  `storage.filesystem.rootdirectory`; to move it elsewhere, use `registryd storage copy`",
                 filesystem.rootdirectory.display()
             );
-            Ok(ExitCode::SUCCESS)
+            Ok(ExitCode::FAILURE)
         }
         StorageDriver::Sled(_) | StorageDriver::InMemory {} => anyhow::bail!(
             "{place}: CNCF Distribution cannot have written there; name a configuration file with \
              `storage.s3`, `storage.gcs` or `storage.azure`"
         ),
-        driver => buckets::run(driver, arguments).await,
+        driver => buckets::run(driver, place.grace(), arguments).await,
     }
 }
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod buckets {
     use std::process::ExitCode;
+    use std::time::Duration;
 
     use oci_storage::object::{ImportOptions, ImportReport};
 
-    use super::super::progress::{Progress, bytes};
+    use super::super::progress::{Progress, bytes, left_out};
     use super::super::{INTERRUPTED, Import, or_interrupted};
     use crate::assemble;
-    use crate::config::{Gc, StorageDriver};
+    use crate::config::StorageDriver;
 
     pub(super) async fn run(
         driver: &StorageDriver,
+        grace: Duration,
         arguments: &Import,
     ) -> anyhow::Result<ExitCode> {
-        let connected = assemble::storage::bucket(driver, Gc::default().grace).await?;
+        let connected = assemble::storage::bucket(driver, grace).await?;
         let bucket = &connected.bucket;
         let dry = if arguments.dry_run {
             " (dry run: nothing is written)"
@@ -58,9 +60,11 @@ mod buckets {
         options.dry_run = arguments.dry_run;
         options.move_tags = arguments.move_tags;
         let mut progress = Progress::new(None);
+        let mut nothing = false;
         let work = async {
             let found = bucket.importable().await?;
             if found.objects == 0 {
+                nothing = true;
                 eprintln!(
                     "there is nothing of CNCF Distribution below this prefix: `rootdirectory` must be \
                      what it was there"
@@ -92,7 +96,7 @@ mod buckets {
         }
         progress.end(&format!(
             "imported {} blobs ({}), {} manifests and {} tags of {} repositories{dry}; {} blobs ({}) and {} \
-             manifests were there already; {} problems",
+             manifests were there already; {}{} problems",
             report.blobs,
             bytes(report.bytes),
             report.manifests,
@@ -101,21 +105,29 @@ mod buckets {
             report.blobs_there,
             bytes(report.bytes_there),
             report.manifests_there,
+            left_out(report.dead_links),
             report.problems.len(),
         ));
-        Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
+        Ok(ExitCode::from(u8::from(
+            nothing || !report.problems.is_empty(),
+        )))
     }
 }
 
 #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
 mod buckets {
     use std::process::ExitCode;
+    use std::time::Duration;
 
     use super::Import;
     use crate::config::StorageDriver;
 
     #[expect(clippy::unused_async, reason = "as the one of a build with buckets")]
-    pub(super) async fn run(_: &StorageDriver, _: &Import) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        _: &StorageDriver,
+        _: Duration,
+        _: &Import,
+    ) -> anyhow::Result<ExitCode> {
         anyhow::bail!("this registryd was built without buckets: build it with `--features s3`")
     }
 }

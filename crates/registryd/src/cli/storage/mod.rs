@@ -65,13 +65,13 @@ pub(super) struct Check {
 /// Makes what CNCF Distribution keeps in a bucket visible in the store of the same bucket.
 ///
 /// CONFIG is a configuration file whose `storage` names the bucket and the `rootdirectory` that
-/// Distribution uses: its own file will do. Its objects stay where they are; records are written that point
+/// Distribution uses: its own file will do. REGISTRY_* variables are applied to it. Its objects stay where they are; records are written that point
 /// there, and nothing of Distribution is ever deleted. An import that was broken off goes on when it is
 /// started again. Pushes to Distribution meanwhile may be imported or not: run it once more when nobody
 /// pushes there.
 ///
-/// Exit status: 0 if everything was imported, 1 if something is missing or damaged or in the way, 2 if the
-/// import could not be done, 130 if it was interrupted.
+/// Exit status: 0 if everything was imported, 1 if something is missing or damaged or in the way, or there was
+/// nothing to import, 2 if the import could not be done, 130 if it was interrupted.
 #[derive(Debug, Args)]
 pub(super) struct Import {
     /// The configuration file; by default what the variable `REGISTRY_CONFIGURATION_PATH` and others

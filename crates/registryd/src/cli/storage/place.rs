@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use oci_core::Registry;
@@ -33,8 +34,18 @@ pub(super) struct Opened {
 }
 
 impl Place {
-    /// A configuration file, or `filesystem:DIRECTORY` or `sled:DIRECTORY`.
+    /// A configuration file, to which no variables are applied, or `filesystem:DIRECTORY` or
+    /// `sled:DIRECTORY`.
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        Self::read(text, Loader::new)
+    }
+
+    /// The same, with the variables that `registryd serve` would apply to the file.
+    pub(super) fn served(text: &str) -> anyhow::Result<Self> {
+        Self::read(text, Loader::from_process)
+    }
+
+    fn read(text: &str, loader: impl FnOnce() -> Loader) -> anyhow::Result<Self> {
         let (kind, directory) = text.split_once(':').unwrap_or_default();
         let driver = match kind {
             "filesystem" | "sled" if directory.is_empty() => {
@@ -51,7 +62,7 @@ impl Place {
                 "`{text}`: a bucket needs credentials; name a configuration file with `storage.{kind}`"
             ),
             _ if text == "inmemory" || kind == "inmemory" => return memory(text),
-            _ => return Self::configured(Loader::new().path(text)),
+            _ => return Self::configured(loader().path(text)),
         };
         let mut storage = Config::default().storage;
         storage.driver = driver;
@@ -77,6 +88,11 @@ impl Place {
     /// The driver and where it keeps content.
     pub(super) fn driver(&self) -> &StorageDriver {
         &self.storage.driver
+    }
+
+    /// How long its collector leaves alone what somebody was told exists.
+    pub(super) fn grace(&self) -> Duration {
+        self.storage.gc.grace
     }
 
     /// Whether both are the same store, by whatever path.

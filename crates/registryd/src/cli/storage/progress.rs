@@ -91,6 +91,15 @@ pub(super) fn bytes(count: u64) -> String {
     }
 }
 
+/// The part of a summary about links whose content is not there and that nothing needs.
+pub(super) fn left_out(dead_links: u64) -> String {
+    match dead_links {
+        0 => String::new(),
+        1 => "1 link to content that is not there was left out; ".to_owned(),
+        many => format!("{many} links to content that is not there were left out; "),
+    }
+}
+
 fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
@@ -123,5 +132,6 @@ mod tests {
         );
         assert_eq!(bytes(1_610_612_736), "1.5 GiB");
         assert_eq!(duration(Duration::from_secs(7_260)), "2 h 1 min");
+        assert_eq!(left_out(0), "");
     }
 }
