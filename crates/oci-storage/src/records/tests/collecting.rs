@@ -51,17 +51,17 @@ impl CollectObserver for Heard {
     }
 }
 
-fn collect(world: &World) -> Collected {
+pub(super) fn collect(world: &World) -> Collected {
     let engine = world.process(Arc::new(PoolSpawn::default())).engine;
     block_on(engine.collect(&everything(), Arc::new(()))).unwrap()
 }
 
 /// Hours go by: what was left behind is not taken for something under way.
-fn pass(world: &World, seconds: u64) {
+pub(super) fn pass(world: &World, seconds: u64) {
     world.control.now.fetch_add(seconds, Ordering::SeqCst);
 }
 
-fn store(world: &World) -> Records {
+pub(super) fn store(world: &World) -> Records {
     world.process(Arc::new(PoolSpawn::default()))
 }
 
