@@ -1,14 +1,19 @@
 //! What the collector keeps, counts and leaves: layers that may be elsewhere, too much at once, what is damaged,
 //! runs of others, and listings that have no end.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use oci_core::store::UploadOptions;
+use oci_core::error::StoreError;
+use oci_core::store::{PageRequest, UploadOptions};
+use oci_core::{Digest, Manifest};
 
 use super::collecting::{collect, pass, store};
-use super::harness::{World, append, block_on, content, scope};
+use super::harness::{World, append, block_on, content, push_blob, repository, scope};
+use crate::records::PoolSpawn;
 use crate::records::keys::Key;
-use crate::records::model::SessionRecord;
+use crate::records::model::{Life, MarkRecord, RevisionRecord, SessionRecord};
 
 /// Its blob may consist of these extents: nobody can say that it was given up.
 #[test]
@@ -46,4 +51,76 @@ fn the_sweeper_leaves_a_session_whose_record_is_damaged() {
     assert!(of("open/").is_empty(), "it is not counted any more");
     collect(&world);
     assert_eq!(world.extents.keys(), extents);
+}
+
+/// A store that lists from the beginning again and again is told from one that has much.
+#[test]
+fn a_listing_that_does_not_go_on_is_an_error() {
+    let world = World::new(4_000);
+    let engine = store(&world).engine;
+    block_on(async {
+        for n in 0..3 {
+            let name = format!("r{n}");
+            engine
+                .mark(&Key::Repository(repository(&name)))
+                .await
+                .unwrap();
+        }
+        push_blob(&store(&world), &content(1, 20_000))
+            .await
+            .unwrap();
+        world.control.circles.store(true, Ordering::SeqCst);
+        let page = PageRequest::first(1);
+        for error in [
+            store(&world).repositories(&page).await.unwrap_err(),
+            engine
+                .list_extents("data/", Some("data/z"), 9)
+                .await
+                .unwrap_err(),
+        ] {
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+            assert!(source.contains("byte order"), "{source}");
+        }
+    });
+}
+
+/// What is gone is stepped over in strides.
+#[test]
+fn a_repository_of_what_is_gone_costs_few_listings() {
+    let world = World::new(4_000);
+    let engine = world.process(Arc::new(PoolSpawn::default())).engine;
+    block_on(async {
+        let name = repository("r");
+        engine.mark(&Key::Repository(name.clone())).await.unwrap();
+        for n in 0..300_u32 {
+            let key = Key::Manifest(name.clone(), Digest::sha256(&n.to_be_bytes()));
+            let dead = RevisionRecord {
+                life: Life::Dead,
+                push: engine.nonce(),
+                media_type: String::new(),
+                references: Vec::new(),
+                subject: None,
+                pending: false,
+                touched: engine.now(),
+            };
+            engine.swap(&key, None, &dead, &[]).await.unwrap();
+        }
+        let key = Key::Repository(repository("r"));
+        assert!(
+            engine
+                .get::<MarkRecord>(&key)
+                .await
+                .unwrap()
+                .version
+                .is_some()
+        );
+        let before = world.control.calls.load(Ordering::SeqCst);
+        let page = PageRequest::first(10);
+        let found = store(&world).repositories(&page).await.unwrap();
+        assert!(found.items.is_empty());
+        let calls = world.control.calls.load(Ordering::SeqCst) - before;
+        // Each of the 300 is looked at, and the repository; a page of two at a time would be 150 more.
+        assert!((301..320).contains(&calls), "{calls}");
+    });
 }
