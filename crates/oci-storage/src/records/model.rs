@@ -87,6 +87,9 @@ impl Header for RevisionRecord {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct TagRecord {
     pub(super) to: Option<TagTarget>,
+    /// When it was written. 0 if that is not known: older versions did not say.
+    #[serde(default)]
+    pub(super) touched: u64,
 }
 
 impl Header for TagRecord {
@@ -103,6 +106,9 @@ pub(super) struct TagTarget {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct ReferrerRecord {
     pub(super) descriptor: Option<Descriptor>,
+    /// As that of a tag.
+    #[serde(default)]
+    pub(super) touched: u64,
 }
 
 impl Header for ReferrerRecord {

@@ -275,6 +275,7 @@ impl Push {
     ) -> Result<bool, StoreError> {
         let entry = ReferrerRecord {
             descriptor: Some(self.manifest.descriptor(self.digest)),
+            touched: self.engine.now(),
         };
         for _ in 0..SWAP_TRIES {
             let swap = self.engine.swap(key, found.version.as_ref(), &entry, &[]);
@@ -303,6 +304,7 @@ impl Push {
                 digest: self.digest,
                 push,
             }),
+            touched: self.engine.now(),
         };
         // Noted before it is known, as the answer may get lost.
         let before = target_of(found.header()).cloned();
@@ -403,7 +405,8 @@ impl Push {
                     to = None;
                 }
             }
-            let record = TagRecord { to };
+            let touched = engine.now();
+            let record = TagRecord { to, touched };
             let swap = engine.swap(&key, found.version.as_ref(), &record, &[]);
             if let Swap::Won(..) = swap.await? {
                 return Ok(());

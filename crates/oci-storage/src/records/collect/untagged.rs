@@ -241,6 +241,7 @@ impl Engine {
             }
             let same = TagRecord {
                 to: target_of(found.header()).cloned(),
+                touched: self.now(),
             };
             let swap = self.swap(&key, found.version.as_ref(), &same, &[]);
             if let Swap::Won(..) = swap.await? {

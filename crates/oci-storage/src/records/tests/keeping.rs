@@ -6,14 +6,61 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use oci_core::error::StoreError;
-use oci_core::store::{PageRequest, UploadOptions};
+use oci_core::store::{ManifestStore, PageRequest, TagWrite, UploadOptions};
 use oci_core::{Digest, Manifest};
 
 use super::collecting::{collect, pass, store};
-use super::harness::{World, append, block_on, content, push_blob, repository, scope};
+use super::harness::{
+    World, append, block_on, content, image, push_blob, put, repository, scope, tag,
+};
 use crate::records::PoolSpawn;
 use crate::records::keys::Key;
-use crate::records::model::{Life, MarkRecord, RevisionRecord, SessionRecord};
+use crate::records::model::{Life, MarkRecord, RevisionRecord, SessionRecord, TagRecord};
+
+#[test]
+fn what_says_that_a_tag_or_referrer_is_gone_goes_after_a_month() {
+    let world = World::new(4_000);
+    let bytes = content(1, 40);
+    let subject = Digest::sha256(b"subject");
+    let [gone, kept] = ["gone", "kept"].map(|note| image(&bytes, &bytes, note, Some(&subject)));
+    let unknown = Key::Tag(repository("r"), tag("unknown"));
+    block_on(async {
+        let store = store(&world);
+        push_blob(&store, &bytes).await.unwrap();
+        put(&store, &gone, &[TagWrite::any(tag("gone"))])
+            .await
+            .unwrap();
+        let tags = [TagWrite::any(tag("kept")), TagWrite::any(tag("moved"))];
+        put(&store, &kept, &tags).await.unwrap();
+        store.untag(&repository("r"), &tag("moved")).await.unwrap();
+        let digest = Digest::sha256(gone.bytes());
+        ManifestStore::delete(&store, &repository("r"), &digest)
+            .await
+            .unwrap();
+        // By a version that did not say when.
+        let record = TagRecord {
+            to: None,
+            touched: 0,
+        };
+        store
+            .engine
+            .swap(&unknown, None, &record, &[])
+            .await
+            .unwrap();
+    });
+    let counts = || {
+        let keys = world.records.keys();
+        ["tags/", "referrers/"].map(|it| keys.iter().filter(|key| key.starts_with(it)).count())
+    };
+    pass(&world, 29 * 24 * 3_600);
+    collect(&world);
+    assert_eq!(counts(), [4, 2]);
+    pass(&world, 2 * 24 * 3_600);
+    collect(&world);
+    assert_eq!(counts(), [2, 1]);
+    let at = block_on(store(&world).resolve(&repository("r"), &tag("kept")));
+    assert_eq!(at.unwrap(), Digest::sha256(kept.bytes()));
+}
 
 /// Its blob may consist of these extents: nobody can say that it was given up.
 #[test]
