@@ -29,6 +29,10 @@ pub struct CollectOptions {
     pub dry_run: bool,
     /// When a collection stops to be looked at by a person, before it has removed anything.
     pub brake: Option<Brake>,
+    /// Do nothing, and say [`CollectEnd::Busy`], if a complete collection of the store began less than this
+    /// ago, in whatever process: so that of many replicas, each of which collects now and then, not every one
+    /// does the same work. None by default. A dry run and a store that keeps no note of it pay no heed.
+    pub unless_within: Duration,
     /// Collect also on a file system whose locks may not work, such as NFS.
     pub any_file_system: bool,
 }
@@ -40,6 +44,7 @@ impl Default for CollectOptions {
             untagged: false,
             dry_run: false,
             brake: Some(Brake::default()),
+            unless_within: Duration::ZERO,
             any_file_system: false,
         }
     }
@@ -176,7 +181,8 @@ pub enum CollectEnd {
     /// All that was found to be garbage is gone, or is in use again. In a dry run: all was looked at.
     #[default]
     Complete,
-    /// Another collection is at work on the same store; this one did nothing.
+    /// Another collection is at work on the same store, or was lately
+    /// ([`CollectOptions::unless_within`]); this one did nothing.
     Busy,
     /// The share of garbage is unusual: see [`Brake`]. Nothing was removed.
     Braked,

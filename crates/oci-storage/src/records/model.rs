@@ -191,6 +191,9 @@ pub(super) struct LeaseRecord {
     pub(super) holder: Option<Nonce>,
     /// When that was written, by the holder's clock.
     pub(super) renewed: u64,
+    /// When the last run that was complete began, by its clock.
+    #[serde(default)]
+    pub(super) complete: Option<u64>,
 }
 
 impl Header for LeaseRecord {

@@ -56,7 +56,8 @@ impl Engine {
         };
         run.collected.end = run.whole().await?;
         if let Some(lease) = run.lease.take() {
-            lease.release().await;
+            let complete = run.collected.end == CollectEnd::Complete;
+            lease.release(complete).await;
         }
         run.collected.duration = began.elapsed();
         Ok(run.collected)
@@ -85,7 +86,7 @@ struct Run {
 impl Run {
     async fn whole(&mut self) -> Result<CollectEnd, StoreError> {
         if !self.options.dry_run {
-            let Some(lease) = self.engine.take_lease().await? else {
+            let Some(lease) = self.engine.take_lease(self.options.unless_within).await? else {
                 return Ok(CollectEnd::Busy);
             };
             self.lease = Some(lease);

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use oci_core::error::StoreError;
-use oci_core::store::{ManifestStore, PageRequest, TagWrite, UploadOptions};
+use oci_core::store::{CollectEnd, ManifestStore, PageRequest, TagWrite, UploadOptions};
 use oci_core::{Digest, Manifest};
 
 use super::collecting::{collect, pass, store};
 use super::harness::{
     World, append, block_on, content, image, push_blob, put, repository, scope, tag,
 };
+use super::interleaved::everything;
 use crate::records::PoolSpawn;
 use crate::records::keys::Key;
 use crate::records::model::{Life, MarkRecord, RevisionRecord, SessionRecord, TagRecord};
@@ -60,6 +61,37 @@ fn what_says_that_a_tag_or_referrer_is_gone_goes_after_a_month() {
     assert_eq!(counts(), [2, 1]);
     let at = block_on(store(&world).resolve(&repository("r"), &tag("kept")));
     assert_eq!(at.unwrap(), Digest::sha256(kept.bytes()));
+}
+
+/// Of many replicas that collect once in an interval, not each does.
+#[test]
+fn a_run_may_leave_it_to_one_that_was_complete_lately() {
+    let world = World::new(4_000);
+    let mut background = everything();
+    background.unless_within = Duration::from_secs(12 * 3_600);
+    let run = |options: &_| {
+        let engine = store(&world).engine;
+        let done = block_on(engine.collect(options, Arc::new(())));
+        done.unwrap().end
+    };
+    assert_eq!(run(&background), CollectEnd::Complete);
+    pass(&world, 12 * 3_600 - 1);
+    assert_eq!(run(&background), CollectEnd::Busy);
+    pass(&world, 1);
+    assert_eq!(run(&background), CollectEnd::Complete);
+    // A command collects in any case.
+    pass(&world, 3_600);
+    assert_eq!(run(&everything()), CollectEnd::Complete);
+    // One that was not complete is none to rely on, and does not hide the last one that was.
+    pass(&world, 11 * 3_600);
+    block_on(async {
+        let engine = store(&world).engine;
+        let lease = engine.take_lease(Duration::ZERO).await.unwrap().unwrap();
+        lease.release(false).await;
+    });
+    assert_eq!(run(&background), CollectEnd::Busy);
+    pass(&world, 3_600);
+    assert_eq!(run(&background), CollectEnd::Complete);
 }
 
 /// Its blob may consist of these extents: nobody can say that it was given up.
