@@ -6,6 +6,7 @@ use oci_core::store::TagState;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{Header, Nonce};
+use super::keys::is_own_extent;
 
 /// Whether what a record describes is there.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -43,6 +44,17 @@ impl Header for BlobRecord {
     const KIND: u8 = 1;
 }
 
+impl BlobRecord {
+    /// The bytes that its end frees. What somebody else has written stays.
+    pub(super) fn own_bytes(&self) -> u64 {
+        if self.extents.is_empty() {
+            return self.size;
+        }
+        let own = self.extents.iter().filter(|it| is_own_extent(&it.key));
+        own.map(|extent| extent.length).sum()
+    }
+}
+
 /// `None` if there is no record.
 pub(super) type Fence = Option<Nonce>;
 
@@ -71,7 +83,7 @@ pub(super) struct RevisionRecord {
     /// The push that wrote it, whose references keep what it needs.
     pub(super) push: Nonce,
     pub(super) media_type: String,
-    /// What it needs, through all child indexes. Each has a reference record of `push`.
+    /// What it needs, through all child indexes, and what it names that may be elsewhere. Each has a reference record of `push`.
     pub(super) references: Vec<Digest>,
     pub(super) subject: Option<Digest>,
     /// Of a dead one: tags, referrer entry and references may still be there.
