@@ -114,31 +114,30 @@ impl Document<'_> {
         }
     }
 
+    /// What must be there, and what may be elsewhere.
     pub(super) fn references(
         &self,
         manifest_type: ManifestType,
-    ) -> Result<Vec<ManifestReference>, ManifestError> {
+    ) -> Result<(Vec<ManifestReference>, Vec<Digest>), ManifestError> {
         let mut references = Vec::new();
+        let mut elsewhere = Vec::new();
+        let mut note = |found: Option<Found>| match found {
+            Some(Found::Needed(reference)) => references.push(reference),
+            Some(Found::Elsewhere(digest)) => elsewhere.push(digest),
+            None => {}
+        };
         if manifest_type.is_index() {
             for (i, child) in self.children().into_iter().flatten().enumerate() {
-                child.reference(
-                    ReferenceKind::Manifest,
-                    || format!("manifests[{i}]"),
-                    &mut references,
-                )?;
+                note(child.reference(ReferenceKind::Manifest, || format!("manifests[{i}]"))?);
             }
         } else {
             let config = self.config.as_ref().ok_or(ManifestError::MissingConfig)?;
-            config.reference(ReferenceKind::Blob, || "config".to_owned(), &mut references)?;
+            note(config.reference(ReferenceKind::Blob, || "config".to_owned())?);
             for (i, layer) in self.layers.iter().flatten().enumerate() {
-                layer.reference(
-                    ReferenceKind::Blob,
-                    || format!("layers[{i}]"),
-                    &mut references,
-                )?;
+                note(layer.reference(ReferenceKind::Blob, || format!("layers[{i}]"))?);
             }
         }
-        Ok(references)
+        Ok((references, elsewhere))
     }
 
     pub(super) fn artifact_type(&self, manifest_type: ManifestType) -> Option<String> {
@@ -185,18 +184,18 @@ impl RawDescriptor<'_> {
         &self,
         kind: ReferenceKind,
         field: impl Fn() -> String,
-        references: &mut Vec<ManifestReference>,
-    ) -> Result<(), ManifestError> {
+    ) -> Result<Option<Found>, ManifestError> {
         let size = self.size(&field)?;
         let Some(digest) = self.verifiable_digest(&field)? else {
-            return Ok(());
+            return Ok(None);
         };
         let elsewhere = self.urls.as_ref().is_some_and(|urls| !urls.is_empty())
             || self.media_type.as_deref().is_some_and(is_non_distributable);
-        if !elsewhere {
-            references.push(ManifestReference::new(kind, digest, size));
-        }
-        Ok(())
+        Ok(Some(if elsewhere {
+            Found::Elsewhere(digest)
+        } else {
+            Found::Needed(ManifestReference::new(kind, digest, size))
+        }))
     }
 
     /// `None` for a well-formed digest of an algorithm that is not known here.
@@ -224,6 +223,13 @@ impl RawDescriptor<'_> {
                 problem: "`size` must be a whole number of bytes, not negative".to_owned(),
             })
     }
+}
+
+/// What a descriptor names.
+enum Found {
+    Needed(ManifestReference),
+    /// The registry may have it, too.
+    Elsewhere(Digest),
 }
 
 /// The name of a field for messages, made only when one is needed.

@@ -36,6 +36,7 @@ pub struct Manifest {
     bytes: Bytes,
     kind: ManifestType,
     references: Vec<ManifestReference>,
+    elsewhere: Vec<Digest>,
     subject: Option<Subject>,
     artifact_type: Option<String>,
     annotations: BTreeMap<String, String>,
@@ -59,7 +60,7 @@ impl Manifest {
         json::check(text).map_err(ManifestError::Json)?;
         let document: Document<'_> = serde_json::from_str(text).map_err(ManifestError::Json)?;
         let manifest_type = document.manifest_type(content_type)?;
-        let references = document.references(manifest_type)?;
+        let (references, elsewhere) = document.references(manifest_type)?;
         let subject = document.subject.as_ref().map(Subject::read).transpose()?;
         let artifact_type = document.artifact_type(manifest_type);
         let annotations = document.annotations.unwrap_or_default();
@@ -67,6 +68,7 @@ impl Manifest {
             bytes,
             kind: manifest_type,
             references,
+            elsewhere,
             subject,
             artifact_type,
             annotations,
@@ -94,6 +96,13 @@ impl Manifest {
     /// that cannot be verified here. The subject is never among them.
     pub fn references(&self) -> &[ManifestReference] {
         &self.references
+    }
+
+    /// What the manifest names but may do without: non-distributable layers and descriptors with `urls`.
+    ///
+    /// A push does not need them, but if somebody has pushed them, clients fetch them here.
+    pub fn elsewhere(&self) -> &[Digest] {
+        &self.elsewhere
     }
 
     /// The manifest that this one refers to (OCI image-spec, `subject`). It need not exist.

@@ -135,6 +135,10 @@ fn content_that_lives_elsewhere_is_not_required() {
         1,
         "only the config"
     );
+    assert_eq!(
+        parse(&foreign, None).unwrap().elsewhere(),
+        [Digest::sha256(b"f"), Digest::sha256(b"g")]
+    );
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub struct CollectOptions {
     pub dry_run: bool,
     /// When a collection stops to be looked at by a person, before it has removed anything.
     pub brake: Option<Brake>,
+    /// Do nothing, and say [`CollectEnd::Busy`], if a complete collection of the store began less than this
+    /// ago, in whatever process: so that of many replicas, each of which collects now and then, not every one
+    /// does the same work. None by default. A dry run and a store that keeps no note of it pay no heed.
+    pub unless_within: Duration,
     /// Collect also on a file system whose locks may not work, such as NFS.
     pub any_file_system: bool,
 }
@@ -40,6 +44,7 @@ impl Default for CollectOptions {
             untagged: false,
             dry_run: false,
             brake: Some(Brake::default()),
+            unless_within: Duration::ZERO,
             any_file_system: false,
         }
     }
@@ -176,7 +181,8 @@ pub enum CollectEnd {
     /// All that was found to be garbage is gone, or is in use again. In a dry run: all was looked at.
     #[default]
     Complete,
-    /// Another collection is at work on the same store; this one did nothing.
+    /// Another collection is at work on the same store, or was lately
+    /// ([`CollectOptions::unless_within`]); this one did nothing.
     Busy,
     /// The share of garbage is unusual: see [`Brake`]. Nothing was removed.
     Braked,
@@ -210,6 +216,8 @@ pub struct Collected {
     pub garbage_links: u64,
     /// Manifests in repositories that nothing keeps.
     pub garbage_manifests: u64,
+    /// Of these, the ones that were too many to look at what only they need.
+    pub unweighed_manifests: u64,
     /// Bytes that are no part of any content or open upload.
     pub orphans: Amount,
     /// Content that was removed.
@@ -229,11 +237,22 @@ pub struct Collected {
 impl Collected {
     /// Whether so much is garbage that a person should look at it first.
     ///
-    /// Content that goes later because of the manifests that go now counts as well. So does content without
-    /// a single repository: a volume that is being restored, or half mounted.
+    /// Content that goes later because of the manifests that go now counts as well, and so do leftovers. Content
+    /// without a single repository is unusual: a volume that is being restored, or half mounted. Where there were
+    /// too many manifests to see what goes with them, their share of all manifests decides, too.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share need not be exact to a manifest"
+    )]
     pub fn is_unusual(&self, brake: &Brake) -> bool {
-        let goes = self.garbage.bytes.saturating_add(self.orphaned.bytes);
-        (self.repositories == 0 && self.garbage.count > 0) || brake.stops(goes, self.content.bytes)
+        let goes = [self.garbage, self.orphaned, self.orphans];
+        let goes = goes
+            .iter()
+            .fold(0_u64, |sum, part| sum.saturating_add(part.bytes));
+        let most = self.manifests_read as f64 * brake.share;
+        (self.repositories == 0 && self.garbage.count > 0)
+            || (self.unweighed_manifests > 0 && self.garbage_manifests as f64 > most)
+            || brake.stops(goes, self.content.bytes)
     }
 }
 
@@ -274,5 +293,28 @@ mod tests {
         assert!(!brake.stops(2 * gib, 4 * gib));
         assert!(brake.stops(2 * gib + 1, 4 * gib));
         assert!(brake.stops(u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn all_that_goes_is_weighed() {
+        let brake = Brake::default();
+        let mut collected = Collected {
+            repositories: 1,
+            ..Collected::default()
+        };
+        collected.content.add(4 << 30);
+        collected.garbage.add(1 << 30);
+        collected.orphaned.add(1 << 30);
+        assert!(!collected.is_unusual(&brake));
+        collected.orphans.add(1);
+        assert!(collected.is_unusual(&brake));
+        collected.orphans = Amount::default();
+        // Manifests count where what only they need could not be looked at.
+        (collected.manifests_read, collected.garbage_manifests) = (10, 6);
+        assert!(!collected.is_unusual(&brake));
+        collected.unweighed_manifests = 1;
+        assert!(collected.is_unusual(&brake));
+        collected.garbage_manifests = 5;
+        assert!(!collected.is_unusual(&brake));
     }
 }

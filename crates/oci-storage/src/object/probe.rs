@@ -277,6 +277,29 @@ impl Probe<'_> {
         if found != expected {
             verdict.note(Shortcoming::ListingLags);
         }
+        self.going_on(&expected, verdict).await
+    }
+
+    /// A listing after an object has neither that one nor those before it: else the next page would be the
+    /// last one again, without end.
+    async fn going_on(&self, keys: &[String], verdict: &mut Verdict) -> Result<(), BucketError> {
+        let (Some(start), rest) = (keys.first(), keys.get(1..).unwrap_or_default()) else {
+            return Ok(());
+        };
+        let found = self.bucket.list(&self.prefix, Some(start), 1000).await;
+        let found = found.map_err(|error| BucketError::new(self.bucket.name(), error))?;
+        if found.iter().any(|(key, _)| key <= start) {
+            return Err(self.broken(
+                "a listing that is to go on after an object (`start-after`) begins with that one or before, \
+                 so that nothing can be listed to its end: update the storage service, or use another",
+            ));
+        }
+        if rest
+            .iter()
+            .any(|key| found.iter().all(|(listed, _)| listed != key))
+        {
+            verdict.note(Shortcoming::ListingLags);
+        }
         Ok(())
     }
 
@@ -329,4 +352,80 @@ fn random() -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use object_store::memory::InMemory;
+    use object_store::multipart::MultipartStore;
+    use object_store::{ObjectMeta, ObjectStore};
+
+    use super::super::bucket::{Settings, Tokens};
+    use super::super::service::{Memory, Service};
+    use super::*;
+    use crate::records::Guarantees;
+
+    /// Where its listings begin that are to go on after an object.
+    #[derive(Clone, Copy, Debug)]
+    enum Begins {
+        After,
+        With,
+        Anew,
+    }
+
+    #[derive(Debug)]
+    struct Strange(Memory, Begins);
+
+    #[async_trait]
+    impl Service for Strange {
+        fn objects(&self) -> &dyn ObjectStore {
+            self.0.objects()
+        }
+
+        fn parts(&self) -> &dyn MultipartStore {
+            self.0.parts()
+        }
+
+        async fn page(
+            &self,
+            prefix: &str,
+            after: Option<&str>,
+            limit: usize,
+        ) -> object_store::Result<Vec<ObjectMeta>> {
+            let after = match (self.1, after) {
+                (Begins::After, after) => after,
+                // Whatever is less by a character, however small, is less.
+                (Begins::With, Some(after)) => after.get(..after.len() - 1),
+                _ => None,
+            };
+            self.0.page(prefix, after, limit).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_whose_listings_do_not_go_on_is_refused() {
+        for begins in [Begins::After, Begins::With, Begins::Anew] {
+            let settings = Settings {
+                name: "strange".to_owned(),
+                root: String::new(),
+                tokens: Tokens::ETag,
+                storage_class: None,
+                guarantees: Guarantees::ALL,
+                counters: Arc::default(),
+                public: None,
+            };
+            let bucket = Bucket::new(Strange(Memory(InMemory::new()), begins), settings);
+            match (begins, probe(&bucket).await) {
+                (Begins::After, verdict) => assert!(verdict.unwrap().is_shared()),
+                (_, refused) => {
+                    let refused = refused.unwrap_err();
+                    let why = std::error::Error::source(&refused).unwrap().to_string();
+                    assert!(why.contains("start-after"), "{begins:?}: {refused}: {why}");
+                }
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use oci_core::error::StoreError;
 
 use super::encoding::{Decoded, Header, Nonce, decode, encode, nonce_of};
+use super::extent::ExtentInfo;
 use super::model::MarkRecord;
 use super::store::{RecordError, ScanEntry, Version, Versioned};
 use super::{Engine, keys::Key};
@@ -117,10 +118,33 @@ impl Engine {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ScanEntry>, StoreError> {
-        self.records
-            .scan(prefix, after, limit)
-            .await
-            .map_err(|error| error.into_store("listing records"))
+        const CONTEXT: &str = "listing records";
+        let entries = self.records.scan(prefix, after, limit).await;
+        let entries = entries.map_err(|error| error.into_store(CONTEXT))?;
+        goes_on(
+            after,
+            entries.iter().map(|entry| entry.key.as_str()),
+            CONTEXT,
+        )?;
+        Ok(entries)
+    }
+
+    /// A page of extents.
+    pub(super) async fn list_extents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ExtentInfo>, StoreError> {
+        const CONTEXT: &str = "listing extents";
+        let extents = self.extents.list(prefix, after, limit).await;
+        let extents = extents.map_err(|error| error.into_store(CONTEXT))?;
+        goes_on(
+            after,
+            extents.iter().map(|extent| extent.key.as_str()),
+            CONTEXT,
+        )?;
+        Ok(extents)
     }
 
     /// The keys under `prefix`, up to `limit`.
@@ -158,10 +182,8 @@ impl Engine {
         F: Fn(Vec<(Key, H)>) -> BoxFuture<'static, Result<Vec<T>, StoreError>> + Send + Sync,
     {
         let mut items = Vec::new();
+        let mut wanted = limit.saturating_add(1).min(SCAN);
         loop {
-            let wanted = (limit.saturating_sub(items.len()))
-                .saturating_add(1)
-                .min(SCAN);
             let entries = self.scan(prefix, after.as_deref(), wanted).await?;
             let last = entries.len() < wanted;
             after = entries.last().map(|entry| entry.key.clone()).or(after);
@@ -177,6 +199,7 @@ impl Engine {
                 })
             });
             let found = gather(looks.collect()).await?;
+            let before = items.len();
             for item in pick(found.into_iter().flatten().collect()).await? {
                 if items.len() == limit {
                     return Ok((items, true));
@@ -186,8 +209,39 @@ impl Engine {
             if last {
                 return Ok((items, false));
             }
+            wanted = if items.len() == before {
+                // Only what is gone: there may be a lot of it.
+                wanted.saturating_mul(4)
+            } else {
+                limit.saturating_sub(items.len()).saturating_add(1)
+            };
+            wanted = wanted.min(SCAN);
         }
     }
+}
+
+/// Whether a page has only what comes after `after`, in order. One that does not would be asked for again and
+/// again.
+fn goes_on<'a>(
+    after: Option<&'a str>,
+    keys: impl Iterator<Item = &'a str>,
+    context: &'static str,
+) -> Result<(), StoreError> {
+    let mut last = after;
+    for key in keys {
+        if last.is_some_and(|last| key <= last) {
+            return Err(StoreError::unavailable(
+                context,
+                format!(
+                    "asked for what comes after `{}`, the store listed `{key}`: it must list in byte order, \
+                     and only what comes after that; update it, or use another",
+                    last.unwrap_or_default()
+                ),
+            ));
+        }
+        last = Some(key);
+    }
+    Ok(())
 }
 
 /// A value as it was read.

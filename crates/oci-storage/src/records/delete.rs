@@ -82,8 +82,10 @@ impl Engine {
     pub(super) async fn clean_up(self: &Arc<Self>, mut dead: Dead) -> Result<Vec<Tag>, StoreError> {
         if let Some(subject) = dead.revision.subject {
             let entry = Key::Referrer(dead.repository.clone(), subject, dead.digest);
+            let touched = self.now();
             self.rewrite(&dead, &entry, |_: Option<&ReferrerRecord>| ReferrerRecord {
                 descriptor: None,
+                touched,
             })
             .await?;
         }
@@ -101,11 +103,14 @@ impl Engine {
         let mut done_with: BTreeSet<(Tag, Nonce)> = BTreeSet::new();
         for tag in tags {
             let key = Key::Tag(dead.repository.clone(), tag.clone());
-            let own = dead.digest;
+            let (own, touched) = (dead.digest, self.now());
             let before = self
                 .rewrite(&dead, &key, move |record: Option<&TagRecord>| {
                     let kept = target_of(record).filter(|target| target.digest != own);
-                    TagRecord { to: kept.cloned() }
+                    TagRecord {
+                        to: kept.cloned(),
+                        touched,
+                    }
                 })
                 .await?;
             done_with.insert((tag.clone(), dead.revision.push));

@@ -145,6 +145,9 @@ pub(super) const OPEN: &str = "open/";
 pub(super) const REPOSITORIES: &str = "repositories/";
 pub(super) const LINKS: &str = "links/";
 pub(super) const MANIFESTS: &str = "manifests/";
+/// Of tags and of referrers.
+pub(super) const TAGS: &str = "tags/";
+pub(super) const REFERRERS: &str = "referrers/";
 pub(super) const REFERENCES: &str = "refs/";
 pub(super) const UPLOADS: &str = "uploads/";
 /// Where all extents of the engine are.

@@ -76,7 +76,10 @@ impl ManifestStore for Records {
             let target = target_of(found.header())
                 .cloned()
                 .ok_or(StoreError::NotFound)?;
-            let gone = TagRecord { to: None };
+            let gone = TagRecord {
+                to: None,
+                touched: self.engine.now(),
+            };
             let swap = self.engine.swap(&key, found.version.as_ref(), &gone, &[]);
             if let Swap::Won(..) = swap.await? {
                 let hint = Key::Tagged(repository.clone(), target.digest, tag.clone(), target.push);
@@ -115,7 +118,10 @@ impl ManifestStore for Records {
             if state_of(&target) != *expected {
                 return Err(StoreError::Precondition);
             }
-            let gone = TagRecord { to: None };
+            let gone = TagRecord {
+                to: None,
+                touched: self.engine.now(),
+            };
             let swap = self.engine.swap(&key, found.version.as_ref(), &gone, &[]);
             if let Swap::Won(..) = swap.await? {
                 let hint = Key::Tagged(repository.clone(), target.digest, tag.clone(), target.push);

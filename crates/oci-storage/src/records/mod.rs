@@ -38,8 +38,9 @@
 //! # Push and collect without clocks
 //!
 //! ```text
-//! push      1 write a reference for every digest that the manifest needs, under the push's own nonce
-//!           2 read the record of each: live, go on; condemned, swap it back to live; else refuse
+//! push      1 write a reference for every digest that the manifest names, under the push's own nonce
+//!           2 read the record of each: live, go on; condemned, swap it back to live; else refuse, but for
+//!             layers that may be elsewhere
 //!           3 swap in the manifest with the nonce   4 referrer entry, tags   5 answer
 //! collect   swap live → condemned; list the references; any: swap back; none: swap → dead, delete
 //! delete    swap the manifest away, then remove tags, entry and the references of its nonce

@@ -6,6 +6,7 @@ use oci_core::store::TagState;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{Header, Nonce};
+use super::keys::is_own_extent;
 
 /// Whether what a record describes is there.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -46,6 +47,17 @@ impl Header for BlobRecord {
     const KIND: u8 = 1;
 }
 
+impl BlobRecord {
+    /// The bytes that its end frees. What somebody else has written stays.
+    pub(super) fn own_bytes(&self) -> u64 {
+        if self.extents.is_empty() {
+            return self.size;
+        }
+        let own = self.extents.iter().filter(|it| is_own_extent(&it.key));
+        own.map(|extent| extent.length).sum()
+    }
+}
+
 /// `None` if there is no record.
 pub(super) type Fence = Option<Nonce>;
 
@@ -74,7 +86,7 @@ pub(super) struct RevisionRecord {
     /// The push that wrote it, whose references keep what it needs.
     pub(super) push: Nonce,
     pub(super) media_type: String,
-    /// What it needs, through all child indexes. Each has a reference record of `push`.
+    /// What it needs, through all child indexes, and what it names that may be elsewhere. Each has a reference record of `push`.
     pub(super) references: Vec<Digest>,
     pub(super) subject: Option<Digest>,
     /// Of a dead one: tags, referrer entry and references may still be there.
@@ -90,6 +102,9 @@ impl Header for RevisionRecord {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct TagRecord {
     pub(super) to: Option<TagTarget>,
+    /// When it was written. 0 if that is not known: older versions did not say.
+    #[serde(default)]
+    pub(super) touched: u64,
 }
 
 impl Header for TagRecord {
@@ -106,6 +121,9 @@ pub(super) struct TagTarget {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct ReferrerRecord {
     pub(super) descriptor: Option<Descriptor>,
+    /// As that of a tag.
+    #[serde(default)]
+    pub(super) touched: u64,
 }
 
 impl Header for ReferrerRecord {
@@ -188,6 +206,9 @@ pub(super) struct LeaseRecord {
     pub(super) holder: Option<Nonce>,
     /// When that was written, by the holder's clock.
     pub(super) renewed: u64,
+    /// When the last run that was complete began, by its clock.
+    #[serde(default)]
+    pub(super) complete: Option<u64>,
 }
 
 impl Header for LeaseRecord {

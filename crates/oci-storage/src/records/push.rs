@@ -13,7 +13,9 @@ use super::content::{Mortal, Promise, contended};
 use super::delete::{Dead, references_of};
 use super::encoding::{Decoded, Nonce};
 use super::keys::{self, Key};
-use super::model::{Life, ReferrerRecord, RevisionRecord, TagRecord, TagTarget, target_of};
+use super::model::{
+    BlobRecord, Life, LinkRecord, ReferrerRecord, RevisionRecord, TagRecord, TagTarget, target_of,
+};
 use super::{Engine, SWAP_TRIES};
 
 /// A manifest on its way in.
@@ -24,6 +26,8 @@ pub(super) struct Push {
     digest: Digest,
     manifest: Manifest,
     needed: Vec<ManifestReference>,
+    /// What it names and what may be missing. If it is there, it stays.
+    elsewhere: Vec<Digest>,
     tags: Vec<TagWrite>,
     /// The nonces of all attempts.
     own: Vec<Nonce>,
@@ -56,6 +60,7 @@ impl Push {
             digest: *put.digest,
             manifest: put.manifest.clone(),
             needed: put.references.to_vec(),
+            elsewhere: put.manifest.elsewhere().to_vec(),
             tags,
             own: Vec::new(),
             moved: Vec::new(),
@@ -111,6 +116,7 @@ impl Push {
                 .refuse(push, StoreError::MissingReferences(missing))
                 .await;
         }
+        self.protect_elsewhere().await?;
         if !(self.tags.iter().zip(&tags)).all(|(write, found)| self.may_write(write, found)) {
             return self.refuse(push, StoreError::Precondition).await;
         }
@@ -169,7 +175,9 @@ impl Push {
             life: Life::Live,
             push,
             media_type: self.manifest.manifest_type().as_str().to_owned(),
-            references: self.needed.iter().map(|needed| needed.digest).collect(),
+            references: (self.needed.iter().map(|needed| needed.digest))
+                .chain(self.elsewhere.iter().copied())
+                .collect(),
             subject: self
                 .manifest
                 .subject()
@@ -197,6 +205,34 @@ impl Push {
             async move { engine.mark(&key).await }
         });
         gather(marks.collect()).await.map(drop)
+    }
+
+    /// Brings back what a collector is about to remove of what may be missing.
+    async fn protect_elsewhere(&self) -> Result<(), StoreError> {
+        let looks = self.elsewhere.iter().map(|digest| {
+            let engine = Arc::clone(&self.engine);
+            let repository = self.repository.clone();
+            let is_index = self.manifest.manifest_type().is_index();
+            async move {
+                if is_index {
+                    let child = Key::Manifest(repository.clone(), *digest);
+                    let any = |_: &RevisionRecord| true;
+                    engine.protect(&child, Promise::Kept, any).await?;
+                }
+                let blob = Key::Blob(*digest);
+                if engine
+                    .protect(&blob, Promise::Kept, |_: &BlobRecord| true)
+                    .await?
+                {
+                    let link = Key::Link(repository, *digest);
+                    engine
+                        .protect(&link, Promise::Kept, |_: &LinkRecord| true)
+                        .await?;
+                }
+                Ok(())
+            }
+        });
+        gather(looks.collect()).await.map(drop)
     }
 
     /// The manifest's record as it is. `None` if a delete had to be completed first, which has rewritten
@@ -275,6 +311,7 @@ impl Push {
     ) -> Result<bool, StoreError> {
         let entry = ReferrerRecord {
             descriptor: Some(self.manifest.descriptor(self.digest)),
+            touched: self.engine.now(),
         };
         for _ in 0..SWAP_TRIES {
             let swap = self.engine.swap(key, found.version.as_ref(), &entry, &[]);
@@ -303,6 +340,7 @@ impl Push {
                 digest: self.digest,
                 push,
             }),
+            touched: self.engine.now(),
         };
         // Noted before it is known, as the answer may get lost.
         let before = target_of(found.header()).cloned();
@@ -403,7 +441,8 @@ impl Push {
                     to = None;
                 }
             }
-            let record = TagRecord { to };
+            let touched = engine.now();
+            let record = TagRecord { to, touched };
             let swap = engine.swap(&key, found.version.as_ref(), &record, &[]);
             if let Swap::Won(..) = swap.await? {
                 return Ok(());

@@ -200,14 +200,19 @@ impl Engine {
             }
             return Ok(self.is_idle(record.touched, idle) && self.abort(id).await?);
         }
-        // Not begun yet, or never will be, or damaged. Its end is put in its place, so that a writer
-        // that is merely late fails.
         let mark = self.get::<MarkRecord>(&open).await?;
         let Some(mark) = mark.header().filter(|mark| self.is_idle(mark.since, idle)) else {
             return Ok(false);
         };
-        let over = SessionRecord::over(mark.since);
-        if let Swap::Won(..) = self.swap(&key, found.version.as_ref(), &over, &[]).await? {
+        // Damaged: it may have become a blob that consists of its extents, so nothing may say that it ended.
+        // Nobody can go on with it, though.
+        let mut swept = found.version.is_some();
+        if !swept {
+            // Not begun yet, or never will be. Its end is put there, so that a writer that is merely late fails.
+            let over = SessionRecord::over(mark.since);
+            swept = matches!(self.swap(&key, None, &over, &[]).await?, Swap::Won(..));
+        }
+        if swept {
             self.purge(&open).await?;
         }
         Ok(false)

@@ -72,7 +72,7 @@ pub trait RecordStore: Debug + Send + Sync + 'static {
     async fn purge(&self, key: &str) -> Result<(), RecordError>;
 
     /// Whether [`purge_if`](RecordStore::purge_if) works. If not, what says that something is gone stays
-    /// for good: some 300 bytes for each blob, link and manifest that was removed.
+    /// for good: some 300 bytes for each blob, link, manifest, tag and referrer that was removed.
     fn can_purge_if(&self) -> bool {
         false
     }

@@ -94,6 +94,8 @@ fn options(gc: &Gc) -> CollectOptions {
     options.dry_run = gc.dryrun;
     options.brake = brake(gc.maxshare);
     options.any_file_system = gc.anyfilesystem;
+    // Each replica of many comes to it once in an interval.
+    options.unless_within = gc.interval / 2;
     options
 }
 
@@ -123,7 +125,7 @@ fn report(outcome: Result<Collected, StoreError>, dry_run: bool) {
     };
     match collected.end {
         CollectEnd::Busy => {
-            tracing::debug!("another process collects garbage on this storage");
+            tracing::debug!("another process collects garbage on this storage, or did so lately");
             return;
         }
         CollectEnd::Braked => tracing::warn!(

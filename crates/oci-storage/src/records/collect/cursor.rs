@@ -68,10 +68,8 @@ impl Cursor {
                     entries.into_iter().map(|entry| entry.key).collect()
                 }
                 Listing::Extents => {
-                    let extents = engine.extents.list(self.prefix, Some(&after), PAGE).await;
-                    let extents = extents.map_err(|error| error.into_store("listing extents"))?;
-                    let keys: VecDeque<_> = extents.into_iter().map(|extent| extent.key).collect();
-                    keys
+                    let extents = engine.list_extents(self.prefix, Some(&after), PAGE).await?;
+                    extents.into_iter().map(|extent| extent.key).collect()
                 }
             };
             self.page = keys;

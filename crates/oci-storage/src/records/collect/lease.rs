@@ -5,6 +5,7 @@
 //! Nothing rests on there being only one: two at once do the same work twice.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use oci_core::StoreError;
 
@@ -34,9 +35,10 @@ impl Watch {
 }
 
 impl Engine {
-    /// The lease, unless another collector has it.
+    /// The lease, unless another collector has it, or one was complete that began less than `unless_within` ago.
     pub(in super::super) async fn take_lease(
         self: &Arc<Self>,
+        unless_within: Duration,
     ) -> Result<Option<Lease>, StoreError> {
         let found = self.get::<LeaseRecord>(&Key::Lease).await?;
         let now = self.now();
@@ -48,11 +50,18 @@ impl Engine {
         {
             return Ok(None);
         }
+        let complete = found.header().and_then(|last| last.complete);
+        // A clock that was far ahead must not keep everybody from it for long.
+        if complete.is_some_and(|began| now.abs_diff(began) < unless_within.as_secs()) {
+            return Ok(None);
+        }
         let mut lease = Lease {
             engine: Arc::clone(self),
             holder: self.nonce(),
             version: found.version,
+            began: now,
             renewed: now,
+            complete,
         };
         Ok(lease.write().await?.then_some(lease))
     }
@@ -65,7 +74,10 @@ pub(in super::super) struct Lease {
     holder: Nonce,
     /// As it was last written. `None` if it is not held any more, or never was.
     version: Option<Version>,
+    began: u64,
     renewed: u64,
+    /// When the last run that was complete began.
+    complete: Option<u64>,
 }
 
 impl Lease {
@@ -81,6 +93,7 @@ impl Lease {
         let record = LeaseRecord {
             holder: Some(self.holder),
             renewed: self.engine.now(),
+            complete: self.complete,
         };
         let before = self.version.take();
         let swap = self.engine.swap(&Key::Lease, before.as_ref(), &record, &[]);
@@ -92,9 +105,13 @@ impl Lease {
         Ok(true)
     }
 
-    pub(in super::super) async fn release(mut self) {
+    /// Gives it back, and notes whether the run was complete.
+    pub(in super::super) async fn release(mut self, complete: bool) {
+        if complete {
+            self.complete = Some(self.began);
+        }
         if let Some(version) = self.version.take() {
-            free(&self.engine, version).await;
+            free(&self.engine, version, self.complete).await;
         }
     }
 }
@@ -102,18 +119,21 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(version) = self.version.take() {
-            let engine = Arc::clone(&self.engine);
+            let (engine, complete) = (Arc::clone(&self.engine), self.complete);
             let spawn = Arc::clone(&engine.options.spawn);
-            spawn.spawn(Box::pin(async move { free(&engine, version).await }));
+            spawn.spawn(Box::pin(async move {
+                free(&engine, version, complete).await;
+            }));
         }
     }
 }
 
 /// What fails here is waited for by the next.
-async fn free(engine: &Engine, version: Version) {
+async fn free(engine: &Engine, version: Version, complete: Option<u64>) {
     let record = LeaseRecord {
         holder: None,
         renewed: engine.now(),
+        complete,
     };
     let _ = engine.swap(&Key::Lease, Some(&version), &record, &[]).await;
 }

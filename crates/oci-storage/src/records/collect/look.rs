@@ -1,6 +1,6 @@
 //! Looking at everything: what might go, and how much of all that is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use oci_core::store::{Candidate, CandidateKind, Phase};
@@ -15,8 +15,9 @@ use super::super::keys::{self, Key};
 use super::super::model::{BlobRecord, Life, LinkRecord, RevisionRecord};
 use super::super::store::ScanEntry;
 use super::cursor::{Cursor, Listing};
+use super::elsewhere::{Elsewhere, unreferenced};
 use super::orphans::Orphan;
-use super::references::Manifests;
+use super::references::{Kept, Manifests};
 use super::{MOST, PAGE, Run};
 
 /// What might go. 200 bytes or less each.
@@ -51,6 +52,7 @@ impl Run {
     pub(super) async fn look(&mut self, first: bool) -> Result<Option<Found>, StoreError> {
         let mut found = Found::default();
         self.manifests = Manifests::default();
+        self.elsewhere = Elsewhere::default();
         let goes_on = self.look_at_links(&mut found, first).await?
             && self.look_at_content(&mut found, first).await?
             && self.look_at_extents(&mut found, first).await?;
@@ -74,8 +76,14 @@ impl Run {
                     self.collected.repositories += u64::from(first);
                     at = Some((repository.clone(), needed));
                 }
-                if at.as_ref().is_some_and(|(_, needed)| needed.has(&digest)) {
-                    continue;
+                match &at {
+                    Some((_, Needed::These(needed))) if !needed.contains(&digest) => {}
+                    Some((_, Needed::All)) => {
+                        // Nobody may know who refers to it.
+                        self.elsewhere.keep(digest);
+                        continue;
+                    }
+                    _ => continue,
                 }
                 unneeded.push((repository, digest, entry));
             }
@@ -110,6 +118,8 @@ impl Run {
     ) -> Result<Needed, StoreError> {
         let mut there = BTreeMap::new();
         let mut needed = HashSet::new();
+        // Of those that are there.
+        let mut elsewhere: HashMap<Digest, Vec<Digest>> = HashMap::new();
         let mut place = Place::default();
         let prefix = keys::manifests(repository);
         while let Some(entries) = self.page(&prefix, &mut place).await? {
@@ -136,10 +146,25 @@ impl Run {
                     (_, Some(revision)) if revision.life.is_there() => {
                         self.collected.manifests_read += u64::from(first);
                         self.manifests.note(repository, digest, revision.push);
+                        let Some(names) = read.record.as_ref().and_then(unreferenced) else {
+                            if first {
+                                let why = format!("the manifest of `{key}` is none: push it again");
+                                self.unclear(repository.as_str(), &why);
+                            }
+                            return Ok(Needed::All);
+                        };
+                        let mut revision = revision.clone();
+                        revision.references.extend(&names);
                         if self.options.untagged {
-                            there.insert(digest, revision.clone());
+                            there.insert(digest, revision);
+                            if !names.is_empty() {
+                                elsewhere.insert(digest, names);
+                            }
                         } else {
-                            needed.extend(revision.references.iter().copied());
+                            needed.extend(revision.references);
+                            for name in names {
+                                self.elsewhere.keep(name);
+                            }
                         }
                     }
                     (_, Some(revision)) if revision.pending && self.is_old(revision.touched) => {
@@ -160,10 +185,12 @@ impl Run {
                 return Ok(Needed::All);
             };
             for (digest, revision) in there {
-                if led_to.contains(&digest) || found.manifests.len() >= MOST {
+                if led_to.contains(&digest) || !self.doom(repository, digest, found, first) {
                     needed.extend(revision.references);
-                } else {
-                    self.doom(repository, digest, found, first);
+                    let names = elsewhere.remove(&digest).unwrap_or_default();
+                    for name in names {
+                        self.elsewhere.keep(name);
+                    }
                 }
             }
         }
@@ -187,20 +214,19 @@ impl Run {
                 let Some(Key::Blob(digest)) = Key::parse(&entry.key) else {
                     continue;
                 };
-                if self.is_kept(&mut references, path).await? {
-                    self.collected.content.count += u64::from(first);
-                } else {
-                    unneeded.push((digest, entry));
+                match self.is_kept(&mut references, path, &digest).await? {
+                    Kept::Yes => self.collected.content.count += u64::from(first),
+                    kept @ (Kept::No | Kept::UntilNow) => unneeded.push((digest, kept, entry)),
                 }
             }
-            let looks = unneeded.into_iter().map(|(digest, entry)| {
+            let looks = unneeded.into_iter().map(|(digest, kept, entry)| {
                 let engine = Arc::clone(&self.engine);
-                async move { Ok((digest, engine.brought::<BlobRecord>(entry).await?)) }
+                async move { Ok((digest, kept, engine.brought::<BlobRecord>(entry).await?)) }
             });
-            for (digest, read) in gather(looks.collect()).await? {
+            for (digest, kept, read) in gather(looks.collect()).await? {
                 match (&read.version, read.header()) {
                     (_, Some(blob)) if blob.life.is_there() => {
-                        self.weigh(found, digest, blob, first);
+                        self.weigh(found, (digest, kept), blob, first);
                     }
                     (Some(_), None) if first => {
                         self.unclear(&digest.to_string(), "its record is damaged: push it again");
@@ -215,23 +241,31 @@ impl Run {
     }
 
     /// Content that nothing keeps.
-    fn weigh(&mut self, found: &mut Found, digest: Digest, blob: &BlobRecord, first: bool) {
-        let goes = self.may_go(blob);
+    fn weigh(
+        &mut self,
+        found: &mut Found,
+        (digest, kept): (Digest, Kept),
+        blob: &BlobRecord,
+        first: bool,
+    ) {
+        let (goes, size) = (self.may_go(blob), blob.own_bytes());
         if first {
             let collected = &mut self.collected;
             collected.content.count += 1;
             if blob.extents.is_empty() {
                 // The others are counted with their extents.
-                collected.content.bytes = collected.content.bytes.saturating_add(blob.size);
+                collected.content.bytes = collected.content.bytes.saturating_add(size);
             }
             let amount = if goes {
                 &mut collected.garbage
             } else {
                 &mut collected.young
             };
-            amount.add(blob.size);
+            amount.add(size);
             if goes {
-                self.tell(CandidateKind::Content, None, digest, blob.size);
+                self.tell(CandidateKind::Content, None, digest, size);
+            } else if kept == Kept::UntilNow {
+                self.collected.orphaned.add(size);
             }
         }
         if goes {
@@ -240,14 +274,25 @@ impl Run {
     }
 
     /// Whether a reference keeps the content at `path`. The first that does is enough.
-    async fn is_kept(&mut self, references: &mut Cursor, path: &str) -> Result<bool, StoreError> {
+    async fn is_kept(
+        &mut self,
+        references: &mut Cursor,
+        path: &str,
+        digest: &Digest,
+    ) -> Result<Kept, StoreError> {
+        if self.elsewhere.keeps(digest) {
+            return Ok(Kept::Yes);
+        }
         let (now, grace) = (self.now, self.options.grace);
+        let mut kept = Kept::No;
         while let Some(key) = references.next_below(&self.engine, path).await? {
-            if self.manifests.keeps(&self.engine, &key, now, grace).await? {
-                return Ok(true);
+            match self.manifests.keeps(&self.engine, &key, now, grace).await? {
+                Kept::Yes => return Ok(Kept::Yes),
+                Kept::UntilNow => kept = Kept::UntilNow,
+                Kept::No => {}
             }
         }
-        Ok(false)
+        Ok(kept)
     }
 
     /// Whether it is there, and nobody was told of it lately. What is condemned was left so by a collector
@@ -300,15 +345,6 @@ enum Needed {
     These(HashSet<Digest>),
     /// One of them cannot be read.
     All,
-}
-
-impl Needed {
-    fn has(&self, digest: &Digest) -> bool {
-        match self {
-            Self::These(needed) => needed.contains(digest),
-            Self::All => true,
-        }
-    }
 }
 
 impl Engine {

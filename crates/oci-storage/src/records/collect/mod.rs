@@ -18,6 +18,7 @@ use oci_core::store::{CollectEnd, CollectObserver, CollectOptions, Collected, Ph
 use super::Engine;
 
 mod cursor;
+mod elsewhere;
 mod lease;
 mod look;
 mod orphans;
@@ -26,6 +27,7 @@ mod remove;
 mod tombstones;
 mod untagged;
 
+use elsewhere::Elsewhere;
 use lease::Lease;
 pub(super) use lease::Watch;
 use references::Manifests;
@@ -51,12 +53,14 @@ impl Engine {
             now: self.now(),
             collected: Collected::default(),
             manifests: Manifests::default(),
+            elsewhere: Elsewhere::default(),
             lease: None,
             failures: 0,
         };
         run.collected.end = run.whole().await?;
         if let Some(lease) = run.lease.take() {
-            lease.release().await;
+            let complete = run.collected.end == CollectEnd::Complete;
+            lease.release(complete).await;
         }
         run.collected.duration = began.elapsed();
         Ok(run.collected)
@@ -77,6 +81,7 @@ struct Run {
     now: u64,
     collected: Collected,
     manifests: Manifests,
+    elsewhere: Elsewhere,
     lease: Option<Lease>,
     /// How many candidates could not be decided.
     failures: u32,
@@ -85,7 +90,7 @@ struct Run {
 impl Run {
     async fn whole(&mut self) -> Result<CollectEnd, StoreError> {
         if !self.options.dry_run {
-            let Some(lease) = self.engine.take_lease().await? else {
+            let Some(lease) = self.engine.take_lease(self.options.unless_within).await? else {
                 return Ok(CollectEnd::Busy);
             };
             self.lease = Some(lease);
@@ -100,7 +105,8 @@ impl Run {
                 if self.options.dry_run {
                     return Ok(CollectEnd::Complete);
                 }
-                if self.is_unusual() {
+                let brake = self.options.brake.as_ref();
+                if brake.is_some_and(|brake| self.collected.is_unusual(brake)) {
                     return Ok(CollectEnd::Braked);
                 }
             }
@@ -118,22 +124,6 @@ impl Run {
             return Ok(CollectEnd::Busy);
         }
         Ok(CollectEnd::Complete)
-    }
-
-    fn is_unusual(&self) -> bool {
-        let Collected {
-            garbage,
-            orphans,
-            content,
-            repositories,
-            ..
-        } = self.collected;
-        // Content without a single repository is a bucket that is being restored.
-        let bare = repositories == 0 && garbage.count > 0;
-        let bytes = garbage.bytes.saturating_add(orphans.bytes);
-        self.options
-            .brake
-            .is_some_and(|brake| bare || brake.stops(bytes, content.bytes))
     }
 
     fn removed(&self) -> u64 {
@@ -186,5 +176,5 @@ const PAGE: usize = 1000;
 /// How many candidates are decided between two looks at the lease.
 const BATCH: usize = 256;
 /// How many candidates of a kind are remembered. If there are more, the run looks again.
-const MOST: usize = 100_000;
+const MOST: usize = if cfg!(test) { 100 } else { 100_000 };
 const MOST_FAILURES: u32 = 16;

@@ -43,13 +43,12 @@ impl Run {
     ) -> Result<bool, StoreError> {
         let mut after: Option<String> = None;
         loop {
-            let extents = &self.engine.extents;
-            let listed = extents.list(keys::EXTENTS, after.as_deref(), PAGE).await;
-            let listed = listed.map_err(|error| error.into_store("listing extents"))?;
-            let Some(last) = listed.last() else {
-                return Ok(true);
-            };
-            after = Some(last.key.clone());
+            let listed = self
+                .engine
+                .list_extents(keys::EXTENTS, after.as_deref(), PAGE);
+            let listed = listed.await?;
+            let ended = listed.len() < PAGE;
+            after = listed.last().map(|last| last.key.clone());
             if first {
                 let bytes = listed.iter().map(|extent| extent.size).sum();
                 let all = &mut self.collected.content.bytes;
@@ -79,6 +78,9 @@ impl Run {
             }
             if !self.goes_on(Progress::Marking).await? {
                 return Ok(false);
+            }
+            if ended {
+                return Ok(true);
             }
         }
     }

@@ -34,6 +34,15 @@ enum State {
     Unclear,
 }
 
+/// Whether something keeps content.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kept {
+    Yes,
+    No,
+    /// A manifest that goes with this run does.
+    UntilNow,
+}
+
 impl Manifests {
     pub(super) fn doom(&mut self, repository: &RepositoryName, digest: Digest) {
         let what = (repository.clone(), digest);
@@ -84,7 +93,7 @@ impl Manifests {
         key: &str,
         now: u64,
         grace: Duration,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Kept, StoreError> {
         let Some(
             reference @ Key::Reference {
                 repository,
@@ -94,17 +103,18 @@ impl Manifests {
             },
         ) = &Key::parse(key)
         else {
-            return Ok(true);
+            return Ok(Kept::Yes);
         };
         match self.state(engine, repository, from).await? {
-            State::ThereBy(by) if by == *push => return Ok(true),
-            State::Unclear => return Ok(true),
-            State::Doomed => return Ok(false),
+            State::ThereBy(by) if by == *push => return Ok(Kept::Yes),
+            State::Unclear => return Ok(Kept::Yes),
+            State::Doomed => return Ok(Kept::UntilNow),
             State::ThereBy(_) | State::Gone => {}
         }
         let mark = engine.get::<MarkRecord>(reference).await?;
         let mark = mark.header();
-        Ok(mark.is_some_and(|mark| !is_old(now, mark.since, grace)))
+        let young = mark.is_some_and(|mark| !is_old(now, mark.since, grace));
+        Ok(if young { Kept::Yes } else { Kept::No })
     }
 }
 

@@ -123,7 +123,7 @@ impl Run {
             let collected = &mut self.collected;
             match decided {
                 Ok(Decided::Link(Ended::Gone(_))) => collected.removed_links += 1,
-                Ok(Decided::Content(Ended::Gone(blob))) => collected.removed.add(blob.size),
+                Ok(Decided::Content(Ended::Gone(blob))) => collected.removed.add(blob.own_bytes()),
                 Ok(Decided::Orphan(Some(size))) => collected.removed_orphans.add(size),
                 Ok(
                     Decided::Link(Ended::Kept)

@@ -8,8 +8,11 @@ use oci_core::store::Phase as Progress;
 use super::super::Engine;
 use super::super::access::{Found as Read, gather};
 use super::super::content::Mortal;
+use super::super::encoding::Header;
 use super::super::keys::{self, Key};
-use super::super::model::{BlobRecord, LinkRecord, Phase, RevisionRecord, SessionRecord};
+use super::super::model::{
+    BlobRecord, LinkRecord, Phase, ReferrerRecord, RevisionRecord, SessionRecord, TagRecord,
+};
 use super::super::store::ScanEntry;
 use super::Run;
 use super::cursor::{Cursor, Listing};
@@ -19,12 +22,21 @@ impl Run {
     /// Removes old records of what is gone. `false` if another collector has taken over.
     pub(super) async fn bury(&mut self) -> Result<bool, StoreError> {
         Ok(self.bury_sessions().await?
-            && self.bury_under::<BlobRecord>(keys::BLOBS).await?
-            && self.bury_under::<LinkRecord>(keys::LINKS).await?
-            && self.bury_under::<RevisionRecord>(keys::MANIFESTS).await?)
+            && self.bury_under(keys::BLOBS, gone::<BlobRecord>).await?
+            && self.bury_under(keys::LINKS, gone::<LinkRecord>).await?
+            && self
+                .bury_under(keys::MANIFESTS, gone::<RevisionRecord>)
+                .await?
+            && self.bury_under(keys::TAGS, untagged).await?
+            && self.bury_under(keys::REFERRERS, unlisted).await?)
     }
 
-    async fn bury_under<H: Mortal>(&mut self, prefix: &str) -> Result<bool, StoreError> {
+    /// Removes records of which `gone` says since when what they describe is gone.
+    async fn bury_under<H: Header>(
+        &mut self,
+        prefix: &str,
+        gone: fn(&H) -> Option<u64>,
+    ) -> Result<bool, StoreError> {
         if !self.engine.records.can_purge_if() {
             return Ok(true);
         }
@@ -32,7 +44,7 @@ impl Run {
         while let Some(entries) = self.page(prefix, &mut place).await? {
             let looks = entries.into_iter().map(|entry| {
                 let (engine, now) = (Arc::clone(&self.engine), self.now);
-                async move { engine.bury_one::<H>(entry, now).await }
+                async move { engine.bury_one(entry, now, gone).await }
             });
             gather(looks.collect()).await?;
             if !self.goes_on(Progress::Removing).await? {
@@ -83,12 +95,16 @@ impl Run {
 }
 
 impl Engine {
-    async fn bury_one<H: Mortal>(&self, entry: ScanEntry, now: u64) -> Result<(), StoreError> {
+    async fn bury_one<H: Header>(
+        &self,
+        entry: ScanEntry,
+        now: u64,
+        gone: fn(&H) -> Option<u64>,
+    ) -> Result<(), StoreError> {
         let key = entry.key.clone();
         let found: Read<H> = self.brought(entry).await?;
         if let (Some(version), Some(record)) = (&found.version, found.header())
-            && record.is_settled()
-            && is_ancient(now, record.touched())
+            && gone(record).is_some_and(|since| is_ancient(now, since))
         {
             self.records
                 .purge_if(&key, version)
@@ -97,6 +113,18 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn gone<H: Mortal>(record: &H) -> Option<u64> {
+    record.is_settled().then(|| record.touched())
+}
+
+fn untagged(record: &TagRecord) -> Option<u64> {
+    (record.to.is_none() && record.touched > 0).then_some(record.touched)
+}
+
+fn unlisted(record: &ReferrerRecord) -> Option<u64> {
+    (record.descriptor.is_none() && record.touched > 0).then_some(record.touched)
 }
 
 fn is_ancient(now: u64, touched: u64) -> bool {

@@ -15,7 +15,7 @@ use super::super::model::{RevisionRecord, TagRecord, target_of};
 use super::super::{Engine, SWAP_TRIES};
 use super::look::{Found, Place, remember};
 use super::remove::{Age, Ended};
-use super::{BATCH, Run};
+use super::{BATCH, MOST, Run};
 
 impl Run {
     /// Of the manifests of a repository, those that something leads to. `None` if that cannot be told.
@@ -70,20 +70,25 @@ impl Run {
         Ok(Some(led_to))
     }
 
-    /// Notes a manifest that nothing leads to.
+    /// Notes a manifest that nothing leads to. `false` if there are too many: then it stays for now.
     pub(super) fn doom(
         &mut self,
         repository: &RepositoryName,
         digest: Digest,
         found: &mut Found,
         first: bool,
-    ) {
+    ) -> bool {
+        let room = found.manifests.len() < MOST;
         if first {
             self.collected.garbage_manifests += 1;
+            self.collected.unweighed_manifests += u64::from(!room);
             self.tell(CandidateKind::Manifest, Some(repository), digest, 0);
         }
-        self.manifests.doom(repository, digest);
-        remember(&mut found.manifests, (repository.clone(), digest));
+        if room {
+            self.manifests.doom(repository, digest);
+            remember(&mut found.manifests, (repository.clone(), digest));
+        }
+        room
     }
 
     /// Removes manifests, what leads to others before these. `false` if another collector has taken over.
@@ -241,6 +246,7 @@ impl Engine {
             }
             let same = TagRecord {
                 to: target_of(found.header()).cloned(),
+                touched: self.now(),
             };
             let swap = self.swap(&key, found.version.as_ref(), &same, &[]);
             if let Swap::Won(..) = swap.await? {

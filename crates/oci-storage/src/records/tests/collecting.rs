@@ -51,17 +51,17 @@ impl CollectObserver for Heard {
     }
 }
 
-fn collect(world: &World) -> Collected {
+pub(super) fn collect(world: &World) -> Collected {
     let engine = world.process(Arc::new(PoolSpawn::default())).engine;
     block_on(engine.collect(&everything(), Arc::new(()))).unwrap()
 }
 
 /// Hours go by: what was left behind is not taken for something under way.
-fn pass(world: &World, seconds: u64) {
+pub(super) fn pass(world: &World, seconds: u64) {
     world.control.now.fetch_add(seconds, Ordering::SeqCst);
 }
 
-fn store(world: &World) -> Records {
+pub(super) fn store(world: &World) -> Records {
     world.process(Arc::new(PoolSpawn::default()))
 }
 
@@ -327,7 +327,7 @@ fn one_replica_collects_at_a_time() {
         run.unwrap().end == CollectEnd::Busy
     };
     block_on(async {
-        let mut lease = dies.take_lease().await.unwrap().unwrap();
+        let mut lease = dies.take_lease(Duration::ZERO).await.unwrap().unwrap();
         assert!(busy());
         // As long as it is renewed, however slowly the others' clocks go.
         for _ in 0..20 {
@@ -344,12 +344,12 @@ fn one_replica_collects_at_a_time() {
     });
     // One that ends says so.
     let next = store(&world).engine;
-    let lease = block_on(next.take_lease()).unwrap().unwrap();
+    let lease = block_on(next.take_lease(Duration::ZERO)).unwrap().unwrap();
     assert!(busy());
-    block_on(lease.release());
+    block_on(lease.release(true));
     assert!(!busy());
     // Also when its run is dropped, and where the process is gone, a command waits an hour.
-    drop(block_on(dies.take_lease()).unwrap().unwrap());
+    drop(block_on(dies.take_lease(Duration::ZERO)).unwrap().unwrap());
     let held = block_on(dies.get::<LeaseRecord>(&Key::Lease)).unwrap();
     assert!(held.header().unwrap().holder.is_some());
     pass(&world, 3_600);

@@ -124,7 +124,7 @@ proptest! {
     fn records_are_read_as_they_were_written(
         nonce in nonces(), digest in digests(), push in nonces(), body: Vec<u8>,
     ) {
-        let record = TagRecord { to: Some(TagTarget { digest, push }) };
+        let record = TagRecord { to: Some(TagTarget { digest, push }), touched: 7 };
         let value = encode(nonce, &record, &body).unwrap();
         let read = decode::<TagRecord>(&value).unwrap().unwrap();
         prop_assert_eq!((read.nonce, read.header), (nonce, record));

@@ -39,7 +39,9 @@ pub(super) struct World {
 pub(super) struct Control {
     /// Whether every call gives way to others before and after it takes effect.
     pub(super) interleave: bool,
-    calls: AtomicU64,
+    pub(super) calls: AtomicU64,
+    /// Whether listings begin anew instead of going on.
+    pub(super) circles: AtomicBool,
     plan: Mutex<Option<(u64, Fault)>>,
     /// Which record's next write is overtaken, by its key's beginning, and by what.
     overtaking: Mutex<Option<(String, Overtaking)>>,
@@ -191,6 +193,10 @@ impl Control {
         *self.odds.lock().unwrap() = None;
     }
 
+    fn going_on<'a>(&self, after: Option<&'a str>) -> Option<&'a str> {
+        after.filter(|_| !self.circles.load(Ordering::SeqCst))
+    }
+
     fn overdue(&self) -> Option<String> {
         self.late.as_ref()?.lock().unwrap().pop_front()
     }
@@ -332,6 +338,7 @@ impl RecordStore for Meddled<MemoryRecords> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ScanEntry>, RecordError> {
+        let after = self.1.going_on(after);
         let call = self.0.scan(prefix, after, limit);
         let entries = self.meddle(call, record_fault).await?;
         // As object stores list: without values.
@@ -420,6 +427,7 @@ impl ExtentStore for Meddled<MemoryExtents> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ExtentInfo>, ExtentError> {
+        let after = self.1.going_on(after);
         self.meddle(self.0.list(prefix, after, limit), extent_fault)
             .await
     }

@@ -6,6 +6,7 @@ mod faults;
 mod formats;
 mod harness;
 mod interleaved;
+mod keeping;
 mod overtaken;
 mod replicas;
 mod sessions;
