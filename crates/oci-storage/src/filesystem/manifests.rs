@@ -232,8 +232,11 @@ impl Inner {
         self.put_link(shared, &revision, &put.digest, &mut spare.links, dirty)?;
         let mut committed = false;
         for write in &put.tags {
+            // Whole or absent after a power cut, but nothing waits for its name: it is never read to answer
+            // anybody, and other registries do without it as well.
+            let mut unsynced = Dirty::new();
             let index = self.layout.tag_index(repository, &write.tag, &put.digest);
-            self.put_link(shared, &index, &put.digest, &mut spare.links, dirty)?;
+            self.put_link(shared, &index, &put.digest, &mut spare.links, &mut unsynced)?;
             let before = self.current(repository, &write.tag)?;
             let moves = before.is_some_and(|before| before != put.digest);
             if before == Some(put.digest) {
