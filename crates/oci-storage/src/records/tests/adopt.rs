@@ -117,31 +117,8 @@ fn what_was_adopted_is_no_garbage_by_its_bytes() {
         let put = world.extents.put(KEY, vec![Bytes::from(content(1, 5000))]);
         put.await.unwrap();
         let store = world.process(std::sync::Arc::new(PoolSpawn::default()));
-        assert!(store.adopt(&digest, 5000, KEY).await.unwrap());
-        let blob = BlobMeta::new(digest, 5000);
-        store.link_blob(&repository("r"), &blob).await.unwrap();
-        let mut options = everything();
-        let mut brake = Brake::default();
-        brake.bytes = 1000;
-        options.brake = Some(brake);
-        let done = store.engine.collect(&options, std::sync::Arc::new(()));
-        let done = done.await.unwrap();
-        assert_eq!((done.removed.count, done.removed.bytes), (1, 0));
-        assert_eq!((done.garbage.bytes, done.content.bytes), (0, 0));
-        assert!(lies_there(&world).await);
-    });
-}
-
-/// Its bytes stay where they lie, so nothing is said to be freed, and no brake stops it.
-#[test]
-fn what_was_adopted_is_no_garbage_by_its_bytes() {
-    let world = World::new(1000);
-    let digest = Digest::sha256(&content(1, 5000));
-    block_on(async {
-        let put = world.extents.put(KEY, vec![Bytes::from(content(1, 5000))]);
-        put.await.unwrap();
-        let store = world.process(std::sync::Arc::new(PoolSpawn::default()));
-        assert!(store.adopt(&digest, 5000, KEY).await.unwrap());
+        let adopted = store.adopt(&digest, 5000, KEY).await.unwrap();
+        assert_eq!(adopted, Adoption::Adopted);
         let blob = BlobMeta::new(digest, 5000);
         store.link_blob(&repository("r"), &blob).await.unwrap();
         let mut options = everything();
