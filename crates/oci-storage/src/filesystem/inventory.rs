@@ -221,6 +221,7 @@ mod tests {
     /// Names that come or go between two pages show in the second, and a directory that stays as it is is
     /// read once.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "no runtime waits for this")]
     fn the_names_of_the_last_page_serve_the_next_while_nothing_changes() {
         let directory = tempfile::tempdir().unwrap();
         let settle = || std::thread::sleep(Duration::from_millis(50));
