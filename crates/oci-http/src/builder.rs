@@ -122,7 +122,7 @@ impl RegistryServiceBuilder {
     }
 
     /// How many bytes of a request body are read after the request was answered without it, so that
-    /// the client sees the answer; 2 MiB by default. Longer bodies are not read at all: the answer is
+    /// the client sees the answer; 8 MiB by default. Longer bodies are not read at all: the answer is
     /// sent at once, and the connection closes.
     pub fn drain_limit(mut self, bytes: u64) -> Self {
         self.drain_limit = bytes;

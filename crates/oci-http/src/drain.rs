@@ -96,7 +96,7 @@ fn expects_continue(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// A manifest or a chunk of usual size.
-pub(crate) const DEFAULT_LIMIT: u64 = 2 * 1024 * 1024;
+/// A chunk of usual size, or a manifest twice as large as any may be: its pusher should see the 413.
+pub(crate) const DEFAULT_LIMIT: u64 = 8 * 1024 * 1024;
 /// Time for a rest that is already on its way.
 const PATIENCE: Duration = Duration::from_secs(1);
