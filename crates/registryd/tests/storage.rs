@@ -325,26 +325,28 @@ async fn what_is_there_is_kept_for_the_copy() {
 
 /// It used to leave them out, and to look at another place than the one that is served.
 #[test]
-fn an_import_looks_where_the_variables_say_and_fails_if_nothing_is_there() {
+fn the_variables_of_the_server_say_where_to_look_and_nothing_there_is_a_failure() {
     let places = Places::new();
-    let file = places.path("config.yml");
+    let file = places.path("config.yml").display().to_string();
     let yaml = "version: 0.1\nstorage: {filesystem: {rootdirectory: /of/the/file}}\nhttp: {addr: ':5000'}\n";
     std::fs::write(&file, yaml).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
-    let command = command.arg("import").arg(&file).env_clear();
-    let output = command
-        .env(
-            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-            "/of/a/variable",
-        )
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        said.starts_with("/of/a/variable: there is nothing to import"),
-        "{said}"
-    );
-    assert_eq!(output.status.code(), Some(1));
+    for (arguments, code, says) in [
+        (
+            &["import", &file][..],
+            1,
+            "/of/a/variable: there is nothing to import",
+        ),
+        (&["storage", "check", &file], 2, "/of/a/variable"),
+        (&["storage", "scrub", &file], 2, "/of/a/variable"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
+        let command = command.args(arguments).env_clear();
+        let variable = "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY";
+        let output = command.env(variable, "/of/a/variable").output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -139,8 +139,7 @@ impl Target {
     /// Host and port as the `Host` header has them.
     pub(super) fn authority(&self) -> String {
         match &self.place {
-            Place::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
-            Place::Tcp(host, port) => format!("{host}:{port}"),
+            Place::Tcp(host, port) => image_name(host, *port, false),
             Place::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -148,14 +147,8 @@ impl Target {
     /// As images name it, and clients their settings for it.
     pub(super) fn name(&self) -> String {
         match &self.place {
-            Place::Tcp(host, _) if self.implied_port && host.contains(':') => format!("[{host}]"),
-            // A name without a dot needs its port, or it would be the first word of an image of Docker Hub.
-            Place::Tcp(host, _)
-                if self.implied_port && (host.contains('.') || host == "localhost") =>
-            {
-                host.clone()
-            }
-            _ => self.authority(),
+            Place::Tcp(host, port) => image_name(host, *port, self.implied_port),
+            Place::Unix(_) => self.authority(),
         }
     }
 
@@ -165,6 +158,31 @@ impl Target {
             Place::Unix(_) => "localhost".to_owned(),
         };
         ServerName::try_from(host).map_err(io::Error::other)
+    }
+}
+
+/// A registry as images name it, without the port if that is `implied` and can be left out.
+pub(super) fn image_name(host: &str, port: u16, implied: bool) -> String {
+    let bracketed = bracketed(host);
+    if implied && goes_without_port(host) {
+        bracketed
+    } else {
+        format!("{bracketed}:{port}")
+    }
+}
+
+/// Whether images can name a registry by its host alone: a name without a dot would be the first word of an image
+/// of Docker Hub.
+pub(super) fn goes_without_port(host: &str) -> bool {
+    host.contains(['.', ':']) || host == "localhost"
+}
+
+/// A host as it stands before a port.
+pub(super) fn bracketed(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
     }
 }
 
@@ -288,6 +306,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_leave_the_port_of_https_out_where_they_can() {
+        for (host, port, named) in [
+            ("registry.lan", 5000, "registry.lan:5000"),
+            ("registry.lan", 443, "registry.lan"),
+            ("registry", 443, "registry:443"),
+            ("localhost", 443, "localhost"),
+            ("fd00::1", 5000, "[fd00::1]:5000"),
+            ("fd00::1", 443, "[fd00::1]"),
+        ] {
+            assert_eq!(image_name(host, port, port == 443), named);
+            // What is printed here is read by `registryd trust`.
+            let remote = named.parse::<crate::cli::trust::Remote>().unwrap();
+            assert_eq!(remote.to_string(), named);
+        }
+    }
 
     #[test]
     fn urls_of_registries() {

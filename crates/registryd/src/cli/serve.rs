@@ -7,6 +7,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
+use super::client::image_name;
 use super::{Serve, TlsMode, configured};
 use crate::assemble;
 use crate::config::{Http, LocalTls, Tls, TlsSource};
@@ -149,9 +150,9 @@ async fn on_hangup(mut hangup: Signal, hurry: Option<(mpsc::Sender<()>, Arc<Noti
 fn announce(listener: &Listener, authority: &Authority) {
     let port = listener
         .local_authority()
-        .and_then(|authority| Some(authority.rsplit_once(':')?.1.to_owned()))
-        .unwrap_or_else(|| "443".to_owned());
-    let host = name(&authority.host(), &port);
+        .and_then(|authority| authority.rsplit_once(':')?.1.parse().ok())
+        .unwrap_or(HTTPS);
+    let host = image_name(&authority.host(), port, port == HTTPS);
     let fingerprint = authority.fingerprint;
     tracing::info!(%fingerprint, path = AUTHORITY_PATH, "local authority");
     for client in ["docker", "podman", "containerd"] {
@@ -164,20 +165,6 @@ fn announce(listener: &Listener, authority: &Authority) {
             "only this machine reaches {}; for others set `http.addr: :{port}` or REGISTRY_HTTP_ADDR=:{port}",
             listener.address()
         );
-    }
-}
-
-/// A registry as images name it, which leave the port of HTTPS out.
-fn name(host: &str, port: &str) -> String {
-    let host = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    if port == "443" {
-        host
-    } else {
-        format!("{host}:{port}")
     }
 }
 
@@ -204,19 +191,4 @@ fn banner(listener: &Listener, assembled: &assemble::Assembled) {
     );
 }
 
-#[cfg(test)]
-mod tests {
-    use super::name;
-
-    #[test]
-    fn images_leave_the_port_of_https_out() {
-        for (host, port, named) in [
-            ("registry.lan", "5000", "registry.lan:5000"),
-            ("registry.lan", "443", "registry.lan"),
-            ("fd00::1", "5000", "[fd00::1]:5000"),
-            ("fd00::1", "443", "[fd00::1]"),
-        ] {
-            assert_eq!(name(host, port), named);
-        }
-    }
-}
+const HTTPS: u16 = 443;

@@ -11,7 +11,7 @@ use super::{Check, INTERRUPTED, or_interrupted};
 
 pub(super) async fn run(arguments: &Check, content: bool) -> anyhow::Result<ExitCode> {
     let place = match &arguments.store {
-        Some(text) => Place::parse(text)?,
+        Some(text) => Place::served(text)?,
         None => Place::of_process()?,
     };
     let store = place.open(Missing::Refuse).await?;

@@ -50,8 +50,8 @@ pub(super) struct Copy {
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// A configuration file, `filesystem:DIRECTORY` or `sled:DIRECTORY`; by default what the variable
-    /// `REGISTRY_CONFIGURATION_PATH` names, or ./registry-data.
+    /// A configuration file, to which REGISTRY_* variables are applied, `filesystem:DIRECTORY` or
+    /// `sled:DIRECTORY`; by default what the variable `REGISTRY_CONFIGURATION_PATH` names, or ./registry-data.
     store: Option<String>,
     /// Repair what can be derived from what is sound, and take damaged content away so that pushing it
     /// again heals it.

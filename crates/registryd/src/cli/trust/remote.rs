@@ -13,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
+use crate::cli::client::{bracketed, goes_without_port};
 use crate::server::app::AUTHORITY_PATH;
 use crate::tls::Seen;
 
@@ -40,8 +41,7 @@ impl FromStr for Remote {
         let bare = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
-        // Without any of these, the first word of an image's name is none of a registry's but of Docker Hub's.
-        if port.is_none() && bare.is_none() && host != "localhost" && !host.contains('.') {
+        if port.is_none() && bare.is_none() && !goes_without_port(host) {
             return Err(format!(
                 "it has neither a port nor a dot, so images cannot name it; {fix}"
             ));
@@ -68,11 +68,7 @@ impl FromStr for Remote {
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]", self.host)?;
-        } else {
-            f.write_str(&self.host)?;
-        }
+        f.write_str(&bracketed(&self.host))?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
