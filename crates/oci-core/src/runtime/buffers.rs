@@ -192,9 +192,11 @@ mod tests {
         let buffers = ReadBuffers::new(2 * LARGE);
         let mut first = buffers.take(u64::MAX);
         assert_eq!(first.space().len(), LARGE);
+        assert!(begins_with_a_page(&mut first));
         first.space().fill(7);
         let second = buffers.take(LARGE as u64);
         assert_eq!(buffers.take(u64::MAX).space().len(), SMALL);
+        assert!(begins_with_a_page(&mut buffers.take(u64::MAX)));
         let bytes = first.into_bytes(10);
         assert_eq!(bytes, [7; 10].as_slice());
         // Still read from, so still lent.
@@ -204,6 +206,10 @@ mod tests {
         drop(second);
         assert_eq!(buffers.shared.lock().lent, 0);
         assert_eq!(buffers.shared.lock().buffers.len(), 1);
+    }
+
+    fn begins_with_a_page(buffer: &mut Buffer) -> bool {
+        buffer.space().as_ptr().align_offset(PAGE) == 0
     }
 
     #[test]

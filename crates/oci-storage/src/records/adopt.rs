@@ -41,7 +41,10 @@ impl Records {
     }
 
     /// What [`adopt`](Self::adopt) would do. Writes nothing.
-    pub(crate) async fn would_adopt(
+    ///
+    /// # Errors
+    /// Those of [`adopt`](Self::adopt).
+    pub async fn would_adopt(
         &self,
         digest: &Digest,
         size: u64,

@@ -40,17 +40,17 @@ pub(super) fn entries(directory: &Path) -> io::Result<Vec<(OsString, Kind)>> {
     Ok(found)
 }
 
-/// Says of an error where it was met; what it is stays as it was.
-pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
-    move |error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
-}
-
 /// The same of a directory that need not be there.
 pub(super) fn entries_or_none(directory: &Path) -> io::Result<Vec<(OsString, Kind)>> {
     match entries(directory) {
         Err(error) if is_absent(&error) => Ok(Vec::new()),
         found => found,
     }
+}
+
+/// Says of an error where it was met; what it is stays as it was.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
 }
 
 /// The links below a directory, by the digests that their paths name.

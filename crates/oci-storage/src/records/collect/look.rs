@@ -226,7 +226,7 @@ impl Run {
             for (digest, kept, read) in gather(looks.collect()).await? {
                 match (&read.version, read.header()) {
                     (_, Some(blob)) if blob.life.is_there() => {
-                        self.weigh(found, (digest, kept), blob, first);
+                        self.weigh(found, digest, kept, blob, first);
                     }
                     (Some(_), None) if first => {
                         self.unclear(&digest.to_string(), "its record is damaged: push it again");
@@ -244,7 +244,8 @@ impl Run {
     fn weigh(
         &mut self,
         found: &mut Found,
-        (digest, kept): (Digest, Kept),
+        digest: Digest,
+        kept: Kept,
         blob: &BlobRecord,
         first: bool,
     ) {
