@@ -31,6 +31,12 @@ pub(crate) trait Load: Sync {
         false
     }
 
+    /// Whether the stores of a row's rounds stay until its end: ext4 searches past each inode that was lately
+    /// removed, so many small files that go make the next round slow. Only where they are not large.
+    fn stores_stay(&self) -> bool {
+        false
+    }
+
     /// Puts content there and warms up. Not measured.
     fn prepare(&self, arena: &Arena, server: &Server) -> Result<()>;
 

@@ -55,6 +55,8 @@ struct Entry<'a> {
     load: Box<dyn Load>,
     /// Runs through all rounds, unless each has a new one.
     server: Option<Server>,
+    /// Those of earlier rounds, for what they stored.
+    ended: Vec<Server>,
     contestant: Contestant,
 }
 
@@ -121,6 +123,7 @@ fn entries<'a>(arena: &'a Arena, row: &Row) -> Vec<Entry<'a>> {
                 program,
                 load: (variant.load)(&arena.sizes, program),
                 server: None,
+                ended: Vec::new(),
                 contestant: Contestant {
                     label,
                     samples: Vec::new(),
@@ -142,8 +145,13 @@ fn one_round(arena: &Arena, entry: &mut Entry<'_>) -> Result<Sample> {
     let busy = !arena.options.short && !machine::wait_until_idle(longest);
     let server = entry.server.as_ref().context("no server")?;
     let sample = entry.load.measure(arena, server);
-    if entry.load.fresh() {
-        entry.server = None;
+    if entry.load.fresh()
+        && let Some(mut server) = entry.server.take()
+    {
+        server.end();
+        if entry.load.stores_stay() {
+            entry.ended.push(server);
+        }
     }
     Ok(Sample { busy, ..sample? })
 }

@@ -271,11 +271,18 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Ends the process. What it stored goes with this value.
+    pub(crate) fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            self.scratch.end_group(&mut child);
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            self.scratch.end_group(child);
-        }
+        self.end();
         for path in &self.remove {
             scratch::remove(path);
         }

@@ -100,6 +100,10 @@ impl Load for Images {
         true
     }
 
+    fn stores_stay(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, arena: &Arena, server: &Server) -> Result<()> {
         let mut client = Client::new(server.connect()?);
         for n in 0..20 {
