@@ -60,6 +60,13 @@ impl Inner {
         Some(manifest)
     }
 
+    /// Whether a manifest that was just read is too new to be collected by its age.
+    pub(super) fn is_young_at_once(&self, repository: &RepositoryName, digest: &Digest) -> bool {
+        let link = self.layout.revision_link(repository, digest);
+        let known = self.known_links.look(&link);
+        known.is_some_and(|(_, found)| !self.is_stale(&found))
+    }
+
     /// Size of a blob.
     pub(super) fn stat_at_once(&self, digest: &Digest) -> Option<BlobMeta> {
         let (_, found) = self.content_at_once(digest)?;

@@ -253,7 +253,7 @@ impl Inner {
     }
 
     /// Whether a quarter of the grace period is over since a file was made or used last.
-    fn is_stale(&self, metadata: &Metadata) -> bool {
+    pub(super) fn is_stale(&self, metadata: &Metadata) -> bool {
         let age = metadata
             .modified()
             .ok()

@@ -32,9 +32,14 @@ struct Known {
 }
 
 impl KnownLinks {
-    /// What the link at `path` says, if that is known. The disk is asked, but only about what it was asked
-    /// about a moment ago: the kernel has it in memory.
+    /// What the link at `path` says, if that is known.
     pub(super) fn confirm(&self, path: &Path) -> Option<Digest> {
+        Some(self.look(path)?.0)
+    }
+
+    /// The same, and how its file looks now. The disk is asked, but only about what it was asked about a
+    /// moment ago: the kernel has it in memory.
+    pub(super) fn look(&self, path: &Path) -> Option<(Digest, fs::Metadata)> {
         let known = self.cache.get(path)?;
         let now = self.now();
         if now.saturating_sub(known.seen.load(Ordering::Relaxed)) > RECENT {
@@ -45,7 +50,7 @@ impl KnownLinks {
             return None;
         }
         known.seen.store(now, Ordering::Relaxed);
-        Some(known.digest)
+        Some((known.digest, found))
     }
 
     /// Notes that `file`, which was just read and lies at `path`, says `digest`; unless a change of it

@@ -208,6 +208,9 @@ impl ManifestStore for Filesystem {
         repository: &RepositoryName,
         manifest: &StoredManifest,
     ) -> Result<(), StoreError> {
+        if self.inner.is_young_at_once(repository, &manifest.digest) {
+            return Ok(());
+        }
         let size = manifest.bytes.len() as u64;
         let kind = ReferenceKind::Manifest;
         let needed = ManifestReference::new(kind, manifest.digest, size);
