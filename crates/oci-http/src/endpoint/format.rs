@@ -110,11 +110,11 @@ impl QueryWriter {
     }
 }
 
-/// Everything but what RFC 3986 calls unreserved, and `:` and `/`, which a query may have.
+/// Everything but what RFC 3986 calls unreserved, and `:`. A query may have `/` too, but Distribution encodes
+/// it, and user interfaces for registries look for `%2F` in the link to the next page of repositories.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~')
-    .remove(b':')
-    .remove(b'/');
+    .remove(b':');

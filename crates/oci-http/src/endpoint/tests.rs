@@ -24,6 +24,17 @@ fn blob(name: &str) -> Endpoint {
     }
 }
 
+/// A user interface takes the name of the next page's first repository from between `last=` and `%2F`.
+#[test]
+fn a_link_to_more_repositories_has_no_slash_in_its_query() {
+    let page = PageQuery {
+        n: Some(1),
+        last: Some("team/app".to_owned()),
+    };
+    let link = Endpoint::Catalog { page }.to_string();
+    assert_eq!(link, "/v2/_catalog?n=1&last=team%2Fapp");
+}
+
 #[test]
 fn words_of_endpoints_may_be_names() {
     for name in [
