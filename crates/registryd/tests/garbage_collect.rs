@@ -140,7 +140,14 @@ fn it_names_what_goes_and_why_and_removes_it_unless_asked_not_to() {
     );
     assert!(!volume.has(&garbage) && volume.has(&loose));
 
-    let (code, said) = collect(&["--delete-untagged"], &config);
+    // As programs say it that were written for Distribution's command.
+    let (code, said) = collect(&["--delete-untagged=false", "-q=true"], &config);
+    assert_eq!(code, 0, "{said}");
+    assert!(volume.has(&loose), "{said}");
+    let (code, said) = collect(&["-dm"], &config);
+    assert!(code == 0 && said.contains("1 manifests eligible"), "{said}");
+    assert!(volume.has(&loose));
+    let (code, said) = collect(&["--delete-untagged=true"], &config);
     assert_eq!(code, 0, "{said}");
     assert!(!volume.has(&loose) && !volume.has(&Digest::sha256(b"two")));
     assert!(volume.has(&tagged) && volume.has(&Digest::sha256(b"one")));

@@ -22,6 +22,8 @@ use crate::config::{Config, StorageDriver, parse_duration};
 /// time, so there the server has to stop, or to collect by itself (`storage.gc`). A process of CNCF Distribution (`registry:2`,
 /// `registry:3`) on the volume must be stopped first: it does not say what its clients rely on.
 ///
+/// Switches may have a value, as Distribution's have: `--delete-untagged=true`.
+///
 /// The exit status is 0 when all was done, 3 when the share of garbage is so unusual that nothing was removed,
 /// 4 when another collection is at work or pushes left no time for it, and 1 for any other failure.
 #[expect(
@@ -33,10 +35,10 @@ pub(super) struct Arguments {
     /// The configuration file; by default what the variable `REGISTRY_CONFIGURATION_PATH` names.
     config: Option<PathBuf>,
     /// Say what would be removed, and remove nothing.
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     dry_run: bool,
     /// Remove also manifests that no tag leads to; what refers to a manifest as its subject stays with it.
-    #[arg(short = 'm', long)]
+    #[arg(short = 'm', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     delete_untagged: bool,
     /// Keep what is younger, such as 24h. With 0, a push that is under way may have to send blobs again.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
@@ -48,7 +50,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     any_file_system: bool,
     /// Do not name what is removed.
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     quiet: bool,
 }
 
