@@ -55,6 +55,9 @@ RENDERINGS = {
          "service": {"type": "NodePort", "nodePort": 30500}, "persistence": {"enabled": False}},
         {"ServiceMonitor", "ServiceAccount"}, "Recreate",
     ),
+    "a pod's settings where other charts have them": (
+        {"securityContext": {"enabled": True, "runAsUser": 1000, "fsGroup": 1000}}, set(), "Recreate",
+    ),
     "ACME": ({"configData": {"http": {"tls": ACME}}, "service": {"type": "LoadBalancer", "port": 443}}, set(), "Recreate"),
     "a certificate of one's own making": ({"configData": {"http": {"tls": {"local": {"hosts": ["r.lan"]}}}}}, set(), "Recreate"),
     "client certificates": (
@@ -76,6 +79,8 @@ REFUSED = [
     ({"replicaCount": 2}, "ReadWriteMany"),
     ({"replicaCount": 2, "persistence": {"accessMode": "ReadWriteMany"}, "configData": {"http": {"tls": ACME}}}, "cert-manager"),
     ({"storage": "s3"}, "s3.bucket"),
+    ({"configData": {"storage": {"s3": {"bucket": "images"}}}}, "configData.storage.s3"),
+    ({"tlsSecretName": "tls", "configData": {"http": {"tls": {"local": {"hosts": ["r.lan"]}}}}}, "two certificates"),
     ({"host": "https://registry.lan"}, "host"),
     ({"garbageCollect": {"interval": "0 1 * * *"}}, "interval"),
     ({"garbageCollect": {"cron": "0 1 * * *"}}, "cron"),

@@ -127,12 +127,41 @@ httpGet:
 {{- fail "secrets.htpasswd is the content of a password file, not its path: use --set-file secrets.htpasswd=FILE" -}}
 {{- end -}}
 {{- end -}}
+{{- $storage := default dict .Values.configData.storage -}}
+{{- range $driver := list "azure" "filesystem" "gcs" "inmemory" "s3" "s3aws" "sled" -}}
+{{- if and (hasKey $storage $driver) (ne $driver $.Values.storage) -}}
+{{- fail (printf "configData.storage.%s: the driver is chosen by `storage`, which is %q: set `storage: s3` and `s3.bucket`, or leave it out of configData" $driver $.Values.storage) -}}
+{{- end -}}
+{{- end -}}
+{{- $tls := default dict .Values.configData.http.tls -}}
+{{- if and .Values.tlsSecretName (or $tls.local $tls.letsencrypt) -}}
+{{- fail (printf "tlsSecretName and configData.http.tls.%s are two certificates: leave one of them out" (ternary "local" "letsencrypt" (hasKey $tls "local"))) -}}
+{{- end -}}
 {{- if and (gt (int .Values.replicaCount) 1) (not (include "registryd.isShared" .)) -}}
 {{- fail "replicaCount above 1 needs persistence.accessMode=ReadWriteMany or storage=s3: a ReadWriteOnce volume belongs to one node" -}}
 {{- end -}}
 {{- if and (gt (int .Values.replicaCount) 1) (include "registryd.acme" .) -}}
 {{- fail "configData.http.tls.letsencrypt needs replicaCount=1: only one of several replicas would be asked for its proof; let cert-manager make the Secret of tlsSecretName" -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What only a pod's security context may have. Charts for registries that people come from have it in `securityContext`, beside `enabled`. */}}
+{{- define "registryd.ofPods" -}}
+{{- list "fsGroup" "fsGroupChangePolicy" "supplementalGroups" "sysctls" | toJson -}}
+{{- end -}}
+
+{{- define "registryd.podSecurityContext" -}}
+{{- $pod := deepCopy .Values.podSecurityContext -}}
+{{- range $key := include "registryd.ofPods" . | fromJsonArray -}}
+{{- if hasKey $.Values.securityContext $key }}{{ $_ := set $pod $key (get $.Values.securityContext $key) }}{{ end -}}
+{{- end -}}
+{{- toYaml $pod -}}
+{{- end -}}
+
+{{- define "registryd.securityContext" -}}
+{{- $container := omit .Values.securityContext "enabled" -}}
+{{- range $key := include "registryd.ofPods" . | fromJsonArray }}{{ $container = omit $container $key }}{{ end -}}
+{{- toYaml $container -}}
 {{- end -}}
 
 {{/* The port the registry listens on, from http.addr. */}}
