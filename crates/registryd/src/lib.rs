@@ -11,6 +11,7 @@ pub mod debug;
 mod files;
 pub mod health;
 pub mod metrics;
+mod mounts;
 mod new_password;
 mod retention;
 pub mod server;

@@ -142,6 +142,10 @@ fn filesystem(
         let hint = super::hints::denied(root, &error);
         anyhow::anyhow!("`storage.filesystem.rootdirectory`: {error}{cause}{hint}")
     })?;
+    let (fate, others) = crate::mounts::fate(root);
+    if let Some((what, fix)) = fate.problem(root, &others) {
+        tracing::warn!("`storage.filesystem.rootdirectory`: {what}: {fix}");
+    }
     Ok((Registry::builder(store), root.display().to_string()))
 }
 

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Finding;
 use crate::config::{Config, StorageDriver};
+use crate::mounts::{self, Fate};
 
 /// Below this, a push of one large image fails.
 const LITTLE: u64 = 1 << 30;
@@ -31,8 +32,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let root = &filesystem.rootdirectory;
     let mut found = vec![writable(root, sync)];
     found.extend(space(existing(root)));
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    found.push(lasting(root, &mounts));
+    found.push(lasting(root));
     found
 }
 
@@ -138,81 +138,15 @@ fn inodes(place: &Path, free: u64, all: u64) -> Finding {
 }
 
 /// Whether what is written there outlives a container.
-fn lasting(root: &Path, mountinfo: &str) -> Finding {
-    let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
-    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-    let holds = mounts
-        .iter()
-        .filter(|mount| root.starts_with(&mount.point))
-        .max_by_key(|mount| mount.point.components().count());
-    // Volumes that people mount, not those that the container engine brings.
-    let others: Vec<_> = mounts
-        .iter()
-        .filter(|mount| {
-            !["/", "/dev", "/proc", "/sys", "/etc", "/run", "/tmp"]
-                .iter()
-                .any(|own| {
-                    mount.point == Path::new(own) || (*own != "/" && mount.point.starts_with(own))
-                })
-        })
-        .filter(|mount| !root.starts_with(&mount.point))
-        .map(|mount| mount.point.display().to_string())
-        .collect();
-    match holds {
-        Some(mount) if mount.kind == "overlay" || mount.kind == "tmpfs" => {
-            let elsewhere = if others.is_empty() {
-                String::new()
-            } else {
-                format!("; mounted are {}", others.join(", "))
-            };
-            Finding::error(
-                "volume",
-                format!(
-                    "{} is on {}, which goes with the container or the machine's power{elsewhere}",
-                    root.display(),
-                    mount.kind
-                ),
-                format!(
-                    "mount a volume at {}, or set REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY to where one is",
-                    root.display()
-                ),
-            )
-        }
-        Some(mount) if mount.anonymous => Finding::warning(
-            "volume",
-            format!(
-                "{} is an anonymous volume, which goes with its container",
-                root.display()
-            ),
-            format!("give it a name: `--volume registry:{}`", root.display()),
-        ),
-        _ => Finding::ok(
+fn lasting(root: &Path) -> Finding {
+    let (fate, others) = mounts::fate(root);
+    match fate.problem(root, &others) {
+        None => Finding::ok(
             "volume",
             format!("{} outlives this process", root.display()),
         ),
-    }
-}
-
-struct Mount {
-    point: PathBuf,
-    kind: String,
-    /// Docker names a volume by 64 hexadecimal digits if nobody else does.
-    anonymous: bool,
-}
-
-impl Mount {
-    /// A line of `/proc/self/mountinfo`.
-    fn parse(line: &str) -> Option<Self> {
-        let (place, file_system) = line.split_once(" - ")?;
-        let mut fields = place.split(' ').skip(3);
-        let source = fields.next()?;
-        let is_name =
-            |part: &str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-        Some(Self {
-            point: PathBuf::from(fields.next()?.replace("\\040", " ")),
-            kind: file_system.split(' ').next()?.to_owned(),
-            anonymous: source.contains("/volumes/") && source.split('/').any(is_name),
-        })
+        Some((what, fix)) if matches!(fate, Fate::Goes(_)) => Finding::error("volume", what, fix),
+        Some((what, fix)) => Finding::warning("volume", what, fix),
     }
 }
 
@@ -275,43 +209,5 @@ mod tests {
         assert_eq!(inodes(place, 1, 1000).severity, Severity::Warning);
         assert_eq!(inodes(place, 900, 1000).severity, Severity::Ok);
         assert_eq!(inodes(place, 0, 0).severity, Severity::Ok);
-    }
-
-    #[test]
-    fn a_volume_that_does_not_last() {
-        const LAYER: &str = "1 0 0:50 / / rw - overlay overlay rw\n";
-        let at =
-            |mounts: &str| lasting(Path::new("/var/lib/registry"), &format!("{LAYER}{mounts}"));
-        let none = at("");
-        assert_eq!(
-            (none.severity, none.what.contains("overlay")),
-            (Severity::Error, true)
-        );
-        let elsewhere = at(
-            "2 1 8:1 /srv/data /data rw - ext4 /dev/sda1 rw\n3 1 8:1 /r /etc/hosts rw - ext4 /dev/sda1 rw\n",
-        );
-        assert!(
-            elsewhere.what.ends_with("; mounted are /data"),
-            "{}",
-            elsewhere.what
-        );
-        let anonymous = format!(
-            "2 1 8:1 /docker/volumes/{}/_data /var/lib/registry rw - ext4 /dev/sda1 rw\n",
-            "ab".repeat(32)
-        );
-        assert_eq!(at(&anonymous).severity, Severity::Warning);
-        assert_eq!(
-            at("2 1 8:1 /docker/volumes/reg/_data /var/lib/registry rw - ext4 /dev/sda1 rw\n")
-                .severity,
-            Severity::Ok
-        );
-        assert_eq!(
-            at("2 1 0:9 / /var/lib rw - tmpfs tmpfs rw\n").severity,
-            Severity::Error
-        );
-        assert_eq!(
-            at("2 1 0:9 / /var/lib rw - nfs4 server:/x rw\n").severity,
-            Severity::Ok
-        );
     }
 }
