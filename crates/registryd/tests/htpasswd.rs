@@ -212,6 +212,16 @@ fn a_line_is_printed_with_the_empty_one_that_apache_adds() {
 }
 
 #[test]
+fn called_registry_it_answers_as_distributions_program() {
+    let dir = tempfile::tempdir().unwrap();
+    for (word, says) in [("-v", "registryd "), ("help", "Usage: ")] {
+        let output = run(dir.path(), "registry", &[word], "");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains(says), "{text}");
+    }
+}
+
+#[test]
 fn a_changed_file_keeps_its_mode_and_everything_else_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("f");

@@ -140,12 +140,26 @@ impl Cli {
 /// Reads the command line and obeys it. Called `htpasswd`, the program is Apache's; `registry` is
 /// another name for `registryd`, as in the images of CNCF Distribution.
 pub fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    let name = arguments.next().map(PathBuf::from);
-    if name.is_some_and(|name| name.file_name() == Some("htpasswd".as_ref())) {
-        return htpasswd::main(&arguments.collect::<Vec<_>>());
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let name = arguments.first().map(PathBuf::from);
+    let is_called = |other: &str| {
+        let name = name.as_deref().and_then(std::path::Path::file_name);
+        name == Some(other.as_ref())
+    };
+    if is_called("htpasswd") {
+        return htpasswd::main(arguments.get(1..).unwrap_or_default());
     }
-    Cli::parse().run()
+    if is_called("registry")
+        && let Some(first) = arguments.get_mut(1)
+    {
+        // As Distribution's program has them.
+        match first.to_str() {
+            Some("-v") => *first = "--version".into(),
+            Some("help") => *first = "--help".into(),
+            _ => {}
+        }
+    }
+    Cli::parse_from(arguments).run()
 }
 
 #[cfg(test)]
