@@ -119,7 +119,12 @@ impl Image {
     }
 
     /// What a client does: push what it is told is missing, then the manifest; a few times over.
-    async fn push(&self, store: &Records, writes: &[TagWrite], by_session: bool) -> Outcome {
+    pub(super) async fn push(
+        &self,
+        store: &Records,
+        writes: &[TagWrite],
+        by_session: bool,
+    ) -> Outcome {
         for _ in 0..6 {
             for blob in self.manifest.references() {
                 if store.claim(&repository("r"), &[*blob]).await.is_ok() {
@@ -148,7 +153,7 @@ impl Image {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Outcome {
+pub(super) enum Outcome {
     Acknowledged,
     Precondition,
     GaveUp,

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod collecting;
+mod explored;
 mod faults;
 mod formats;
 mod harness;

@@ -140,7 +140,7 @@ fn check(store: &Records, promised: &[(Vec<Image>, Promises)], context: &str) ->
 }
 
 /// Two more runs, hours later, leave nothing but what is needed.
-fn collect_the_rest(world: &World, context: &str) {
+pub(super) fn collect_the_rest(world: &World, context: &str) {
     let engine = world.skewed(Arc::new(Crashed), 20_000).engine;
     block_on(async {
         engine.sweep(Duration::ZERO).await.unwrap();
