@@ -1,5 +1,7 @@
 //! The command line.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ mod healthcheck;
 mod htpasswd;
 mod init;
 mod k8s;
+mod out;
 mod password;
 mod proxy_config;
 mod retention;
@@ -23,6 +26,8 @@ mod serve;
 mod storage;
 mod trust;
 mod user;
+
+use self::out::note;
 
 /// A container registry in one binary.
 #[derive(Debug, Parser)]
@@ -130,7 +135,7 @@ impl Cli {
         match outcome {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                note!("error: {error:#}");
                 ExitCode::FAILURE
             }
         }
@@ -142,10 +147,12 @@ impl Cli {
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().map(PathBuf::from);
-    if name.is_some_and(|name| name.file_name() == Some("htpasswd".as_ref())) {
-        return htpasswd::main(&arguments.collect::<Vec<_>>());
-    }
-    Cli::parse().run()
+    let code = if name.is_some_and(|name| name.file_name() == Some("htpasswd".as_ref())) {
+        htpasswd::main(&arguments.collect::<Vec<_>>())
+    } else {
+        Cli::parse().run()
+    };
+    out::finish(code)
 }
 
 #[cfg(test)]
