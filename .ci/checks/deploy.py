@@ -35,6 +35,22 @@ USERS = "docker:$2y$05$enG4ZbF26pDVZQ391loSju4qOXc5bPZT81kYqdAGDbdi4o1A4EU5q\n"
 
 ACME = {"letsencrypt": {"hosts": ["registry.example.com"]}}
 
+S3 = {"storage": "s3", "s3": {"bucket": "images", "region": "eu-central-1"}}
+
+
+def on_volume(tls):
+    """With a volume at /certs."""
+    return {
+        **S3, "configData": {"http": {"tls": tls}},
+        "extraVolumes": [{"name": "certs", "persistentVolumeClaim": {"claimName": "certs"}}],
+        "extraVolumeMounts": [{"name": "certs", "mountPath": "/certs"}],
+    }
+
+
+def acme(cachefile):
+    return {"letsencrypt": {**ACME["letsencrypt"], "cachefile": cachefile}}
+
+
 # name: (values, kinds that must be there, the strategy)
 RENDERINGS = {
     "as it is": ({}, {"Deployment", "Service", "ConfigMap", "Secret", "PersistentVolumeClaim"}, "Recreate"),
@@ -59,6 +75,8 @@ RENDERINGS = {
         {"securityContext": {"enabled": True, "runAsUser": 1000, "fsGroup": 1000}}, set(), "Recreate",
     ),
     "ACME": ({"configData": {"http": {"tls": ACME}}, "service": {"type": "LoadBalancer", "port": 443}}, set(), "Recreate"),
+    "ACME and S3": (on_volume(acme("/certs/acme")), set(), "RollingUpdate"),
+    "a volume is the authority": (on_volume({"local": {"hosts": ["r.lan"], "directory": "/certs"}}), set(), "RollingUpdate"),
     "a certificate of one's own making": ({"configData": {"http": {"tls": {"local": {"hosts": ["r.lan"]}}}}}, set(), "Recreate"),
     "client certificates": (
         {"tlsSecretName": "tls", "configData": {"http": {"tls": {"clientcas": ["/clients/ca.crt"]}}}}, set(), "Recreate",
@@ -81,6 +99,10 @@ REFUSED = [
     ({"storage": "s3"}, "s3.bucket"),
     ({"configData": {"storage": {"s3": {"bucket": "images"}}}}, "configData.storage.s3"),
     ({"tlsSecretName": "tls", "configData": {"http": {"tls": {"local": {"hosts": ["r.lan"]}}}}}, "two certificates"),
+    ({**S3, "configData": {"http": {"tls": ACME}}}, "cachefile"),
+    ({**S3, "configData": {"http": {"tls": acme("/certs/acme")}}}, "cachefile"),
+    (on_volume(acme("/certs2/acme")), "cachefile"),
+    (on_volume({"local": {"hosts": ["r.lan"]}}), "directory"),
     ({"host": "https://registry.lan"}, "host"),
     ({"garbageCollect": {"interval": "0 1 * * *"}}, "interval"),
     ({"garbageCollect": {"cron": "0 1 * * *"}}, "cron"),

@@ -7,7 +7,7 @@
 * `systemd-analyze security` calls the service's exposure OK.
 * `systemd-socket-activate` hands a socket over, and the program serves on it instead of its configured port.
 
-That systemd as process 1 loads the credentials and makes the user is not shown here.
+What systemd does as process 1 is looked at by systemd_boot.py.
 """
 
 import http.client

@@ -201,6 +201,80 @@ fn swap(mount: &Path, version: &str, certificate: &str, key: &str) {
     std::fs::rename(temporary, mount.join("..data")).unwrap();
 }
 
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+
+/// What the next frame of a kind holds.
+fn frame(stream: &mut impl Read, kind: u8) -> Vec<u8> {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).unwrap();
+        if head[3] == kind {
+            return payload;
+        }
+    }
+}
+
+/// What a restart interrupts under systemd, whose socket takes connections all the while.
+#[test]
+fn who_has_connected_before_it_is_told_to_stop_gets_one_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.sign();
+    std::fs::write(dir.path().join("tls.crt"), certificate).unwrap();
+    std::fs::write(dir.path().join("tls.key"), key).unwrap();
+    let mut server = Running::start(
+        dir.path(),
+        &[],
+        &[
+            ("REGISTRY_HTTP_TLS_CERTIFICATE", "tls.crt"),
+            ("REGISTRY_HTTP_TLS_KEY", "tls.key"),
+        ],
+    );
+    let config = client(&authority.pem);
+    let mut http2 = (*config).clone();
+    http2.alpn_protocols = vec![b"h2".to_vec()];
+    let mut connections = [&config, &config, &Arc::new(http2)].map(|config| {
+        let name = ServerName::try_from("localhost").unwrap();
+        let session = ClientConnection::new(Arc::clone(config), name).unwrap();
+        let socket = TcpStream::connect(&server.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        StreamOwned::new(session, socket)
+    });
+    // One has sent the first half of its handshake, and seen that the server is at it; others only lack the request.
+    let [half, whole, http2] = &mut connections;
+    half.conn.write_tls(&mut half.sock).unwrap();
+    half.sock.peek(&mut [0]).unwrap();
+    while whole.conn.is_handshaking() {
+        whole.conn.complete_io(&mut whole.sock).unwrap();
+    }
+    http2
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .unwrap();
+    frame(http2, SETTINGS);
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    server.wait_for("stopping: requests in flight are finished");
+    let [half, whole, http2] = &mut connections;
+    http2
+        .write_all(b"\0\0\x0b\x01\x05\0\0\0\x01\x82\x87\x44\x04/v2/\x41\x01x")
+        .unwrap();
+    // The first field of the answer's headers: `:status: 200`.
+    assert_eq!(frame(http2, HEADERS).first(), Some(&0x88));
+    http2.sock.shutdown(std::net::Shutdown::Both).unwrap();
+    for stream in [half, whole] {
+        stream
+            .write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    }
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn certificates_are_swapped_under_pulls_and_none_of_them_fails() {
     let dir = tempfile::tempdir().unwrap();

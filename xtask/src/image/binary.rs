@@ -17,8 +17,7 @@ pub(super) fn target_directory() -> PathBuf {
 ///
 /// Only the last step of the build differs from `cargo build`, so that everything before it is shared.
 pub(super) fn build(architecture: Architecture, profile: &str) -> Result<StaticProgram> {
-    let (target, native) = (architecture.target(), std::env::consts::ARCH);
-    let cross = !target.starts_with(native);
+    let target = architecture.target();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace())
@@ -33,8 +32,11 @@ pub(super) fn build(architecture: Architecture, profile: &str) -> Result<StaticP
         ])
         .args(["--profile", profile]);
     let mut output = target_directory();
-    if cross {
-        ensure_cross_tools(target)?;
+    if !architecture.is_native() {
+        let (variable, linker) = cross_linker(architecture)?;
+        if std::env::var_os(&variable).is_none() {
+            cargo.env(variable, linker);
+        }
         cargo.args(["--target", target]);
         output.push(target);
     }
@@ -46,11 +48,21 @@ pub(super) fn build(architecture: Architecture, profile: &str) -> Result<StaticP
     );
     // The one profile whose directory has another name.
     output.push(if profile == "dev" { "debug" } else { profile });
-    StaticProgram::read(&output.join("registryd"), architecture)
+    let path = output.join("registryd");
+    let program = StaticProgram::read(&path)?;
+    ensure!(
+        program.architecture == architecture,
+        "cargo built {} for {}",
+        path.display(),
+        program.architecture.name()
+    );
+    Ok(program)
 }
 
-/// What another architecture needs, said before cargo fails with less.
-fn ensure_cross_tools(target: &str) -> Result<()> {
+/// The variable that names the linker for another architecture, and Debian's; what is missing is said before
+/// cargo fails with less.
+fn cross_linker(architecture: Architecture) -> Result<(String, String)> {
+    let target = architecture.target();
     let gnu = target.replace("-unknown-", "-");
     let variable = format!(
         "CARGO_TARGET_{}_LINKER",
@@ -63,12 +75,9 @@ fn ensure_cross_tools(target: &str) -> Result<()> {
     let package = gnu.replace('_', "-");
     ensure!(
         found,
-        "there is no `{compiler}`: `apt-get install gcc-{package} libc6-dev-arm64-cross`, \
-         `rustup target add {target}`, and set {variable}={compiler}"
-    );
-    ensure!(
-        std::env::var_os(&variable).is_some(),
-        "{variable} is not set: cargo would link with this machine's own linker; set it to `{compiler}`"
+        "there is no `{compiler}`: `apt-get install gcc-{package} libc6-dev-{}-cross` and \
+         `rustup target add {target}`",
+        architecture.name()
     );
     let library = standard_library(target)?;
     ensure!(
@@ -76,7 +85,7 @@ fn ensure_cross_tools(target: &str) -> Result<()> {
         "there is no standard library for {target} in {}: `rustup target add {target}`",
         library.display()
     );
-    Ok(())
+    Ok((variable, compiler))
 }
 
 /// Where the toolchain that cargo uses keeps what is made for a target.

@@ -4,22 +4,24 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 
 use super::Architecture;
 
 /// The bytes of a program that needs no loader and no library.
 #[derive(Debug)]
 pub(super) struct StaticProgram {
+    pub(super) architecture: Architecture,
     pub(super) bytes: Vec<u8>,
 }
 
 impl StaticProgram {
-    /// Reads a program, and refuses one that would not start in the image.
+    /// Reads a program, and refuses one that would not start in any image.
     #[expect(
         clippy::disallowed_methods,
         reason = "a program of some megabytes, in a tool that builds and ends"
     )]
-    pub(super) fn read(path: &Path, architecture: Architecture) -> Result<Self> {
+    pub(super) fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
         let shown = path.display();
         ensure!(
@@ -27,17 +29,21 @@ impl StaticProgram {
             "{shown} is no 64-bit Linux program"
         );
         let machine = number(&bytes, 18, 2)?;
-        ensure!(
-            machine == u64::from(architecture.machine()),
-            "{shown} is for another architecture than {}",
-            architecture.name()
-        );
+        let architecture = Architecture::value_variants()
+            .iter()
+            .find(|architecture| u64::from(architecture.machine()) == machine)
+            .with_context(|| {
+                format!("{shown} is for an architecture that there is no image for")
+            })?;
         if has_interpreter(&bytes)? {
             bail!(
                 "{shown} needs a dynamic loader, and the image has none: it must be linked statically"
             );
         }
-        Ok(Self { bytes })
+        Ok(Self {
+            architecture: *architecture,
+            bytes,
+        })
     }
 }
 
@@ -79,7 +85,7 @@ mod tests {
         let read = |bytes: &[u8]| {
             let path = folder.path().join("program");
             fs::write(&path, bytes).unwrap();
-            StaticProgram::read(&path, Architecture::Amd64).map(|_| ())
+            StaticProgram::read(&path).map(|program| program.architecture)
         };
         let error = read(b"#!/bin/sh\n").unwrap_err().to_string();
         assert!(error.ends_with("is no 64-bit Linux program"), "{error}");
@@ -89,16 +95,16 @@ mod tests {
         header[18] = 62;
         (header[32], header[54], header[56]) = (64, 56, 1);
         header[64] = 1;
-        read(&header).unwrap();
+        assert_eq!(read(&header).unwrap(), Architecture::Amd64);
         read(&header[..60]).unwrap_err();
         header[64] = 3;
         let error = read(&header).unwrap_err().to_string();
         assert!(error.contains("linked statically"), "{error}");
+        header[64] = 1;
         header[18] = 183;
+        assert_eq!(read(&header).unwrap(), Architecture::Arm64);
+        header[18] = 3;
         let error = read(&header).unwrap_err().to_string();
-        assert!(
-            error.ends_with("for another architecture than amd64"),
-            "{error}"
-        );
+        assert!(error.contains("there is no image for"), "{error}");
     }
 }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 
 use super::trust::Remote;
+use crate::cli::out::say;
 use crate::files;
 use crate::tls::local::LocalCa;
 use crate::tls::{self, Facts, certificates, day, warnings};
@@ -48,12 +49,12 @@ pub(super) fn run(arguments: &Cert) -> anyhow::Result<ExitCode> {
 fn new(hosts: &[String], out: &Path) -> anyhow::Result<ExitCode> {
     let local = LocalCa::open(out, hosts, OffsetDateTime::now_utc())?;
     let authority = local.authority();
-    println!("certificate  {}", local.certificate_path().display());
-    println!("key          {}", local.key_path().display());
-    println!("authority    {}", local.authority_path().display());
-    println!("fingerprint  {}", authority.fingerprint);
+    say!("certificate  {}", local.certificate_path().display());
+    say!("key          {}", local.key_path().display());
+    say!("authority    {}", local.authority_path().display());
+    say!("fingerprint  {}", authority.fingerprint);
     let host = hosts.first().map_or("HOST", String::as_str);
-    println!(
+    say!(
         "\nServe it with `http.tls.certificate` and `http.tls.key`. On each client, without `:PORT` if that is 443:\n  \
          registryd trust docker {host}:PORT --fingerprint {} --ca ca.crt --apply",
         authority.fingerprint
@@ -80,13 +81,13 @@ fn show(what: &str) -> anyhow::Result<ExitCode> {
         let facts =
             Facts::of(der).with_context(|| format!("certificate {} cannot be read", number + 1))?;
         if number > 0 {
-            println!();
+            say!("");
         }
         print(&facts, now);
         // Names and time matter for the server's own; a chain is not asked for names.
         if number == 0 && !facts.is_ca {
             for warning in warnings::about(&facts, &hosts, now) {
-                println!("warning      {warning}");
+                say!("warning      {warning}");
             }
         }
     }
@@ -95,10 +96,10 @@ fn show(what: &str) -> anyhow::Result<ExitCode> {
 
 fn print(facts: &tls::Facts, now: OffsetDateTime) {
     let names: Vec<_> = facts.names.iter().map(ToString::to_string).collect();
-    println!("subject      {}", facts.subject);
-    println!("issuer       {}", facts.issuer);
+    say!("subject      {}", facts.subject);
+    say!("issuer       {}", facts.issuer);
     if !facts.is_ca {
-        println!(
+        say!(
             "names        {}",
             if names.is_empty() {
                 "none".to_owned()
@@ -107,13 +108,13 @@ fn print(facts: &tls::Facts, now: OffsetDateTime) {
             }
         );
     }
-    println!(
+    say!(
         "valid        {} to {} ({} days left)",
         day(facts.not_before),
         day(facts.not_after),
         (facts.not_after - now).whole_days()
     );
-    println!("key          {}", facts.key);
-    println!("authority    {}", if facts.is_ca { "yes" } else { "no" });
-    println!("fingerprint  {}", facts.fingerprint);
+    say!("key          {}", facts.key);
+    say!("authority    {}", if facts.is_ca { "yes" } else { "no" });
+    say!("fingerprint  {}", facts.fingerprint);
 }

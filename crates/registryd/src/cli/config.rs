@@ -1,11 +1,11 @@
 //! `registryd config`: what a configuration means, without serving it.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::out::{self, say};
 use crate::config::{Diagnostics, LoadError, Loaded, Loader, Severity, Show, json_schema};
 
 #[derive(Debug, Args)]
@@ -62,9 +62,12 @@ enum Format {
 
 pub(super) fn run(arguments: Config) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Check(input) => check(input),
+        Command::Check(input) => Ok(check(input)),
         Command::Show(arguments) => show(arguments),
-        Command::Schema => write(&format!("{:#}\n", json_schema())),
+        Command::Schema => {
+            say!("{:#}", json_schema());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -78,13 +81,13 @@ impl Input {
     }
 }
 
-fn check(input: Input) -> anyhow::Result<ExitCode> {
+fn check(input: Input) -> ExitCode {
     let (outcome, code) = match input.load() {
         Ok(loaded) => (loaded.diagnostics, ExitCode::SUCCESS),
         Err(error) => (error.diagnostics().clone(), ExitCode::FAILURE),
     };
-    write(&format!("{outcome}{}\n", summary(&outcome)))?;
-    Ok(code)
+    say!("{outcome}{}", summary(&outcome));
+    code
 }
 
 /// "refused: 1 error, 2 warnings, 0 notes"
@@ -106,26 +109,19 @@ fn show(arguments: ShowArguments) -> anyhow::Result<ExitCode> {
     let loaded = match arguments.input.load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprint!("{error}");
+            out::eprint(error);
             return Ok(ExitCode::FAILURE);
         }
     };
     let found = loaded.diagnostics.iter();
     for warning in found.filter(|found| found.severity > Severity::Note) {
-        eprint!("{warning}");
+        out::eprint(warning);
     }
     let show = Show {
         effective: arguments.effective,
         sources: arguments.sources,
         json: arguments.json || arguments.format == Format::Json,
     };
-    write(&loaded.show(show)?)
-}
-
-/// To a pipe that may be closed: `registryd config schema | head` is no failure.
-fn write(text: &str) -> anyhow::Result<ExitCode> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    out::print(loaded.show(show)?);
+    Ok(ExitCode::SUCCESS)
 }

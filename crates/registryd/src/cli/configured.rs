@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
+use crate::cli::out;
 use crate::config::{Loaded, Loader, Severity, StorageDriver};
 use crate::telemetry;
 
@@ -17,7 +18,7 @@ pub(super) fn load(path: Option<PathBuf>, strict: bool) -> Option<Loaded> {
     match loader.load() {
         Ok(loaded) => Some(loaded),
         Err(error) => {
-            eprint!("{error}");
+            out::eprint(error);
             None
         }
     }

@@ -16,6 +16,7 @@ use oci_core::store::{
 
 use super::configured;
 use crate::assemble::{self, storage};
+use crate::cli::out::{self, Out, note, say};
 use crate::config::{Config, StorageDriver, parse_duration};
 
 /// It may run while `registryd` serves the same volume or bucket; a sled database is open in one process at a
@@ -76,9 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let file_system = matches!(loaded.config.storage.driver, StorageDriver::Filesystem(_));
     let allow = file_system && !arguments.any_file_system;
     let collected = outcome.map_err(|error| explained(error, allow))?;
-    let mut out = std::io::stdout().lock();
-    let said = summary(&mut out, &collected, &options).and_then(|()| out.flush());
-    said.context("cannot write the summary")?;
+    summary(&mut Out, &collected, &options).context("cannot write the summary")?;
     Ok(conclusion(collected.end))
 }
 
@@ -225,7 +224,7 @@ impl Printer {
 
     fn clear(&self) {
         if self.shown.is_some() {
-            eprint!("\r\x1b[K");
+            out::eprint("\r\x1b[K");
         }
     }
 }
@@ -241,17 +240,12 @@ impl CollectObserver for Printer {
             _ => "blob",
         };
         let (digest, why) = (candidate.digest, candidate.kind.reason());
-        let mut out = std::io::stdout().lock();
-        // Who does not want to hear it any more wants it done all the same.
-        let _ = if let Some(at) = candidate.repository {
-            writeln!(out, "{what} eligible for deletion: {at} {digest} ({why})")
+        if let Some(at) = candidate.repository {
+            say!("{what} eligible for deletion: {at} {digest} ({why})");
         } else {
             let size = size(candidate.size);
-            writeln!(
-                out,
-                "{what} eligible for deletion: {digest} ({size}, {why})"
-            )
-        };
+            say!("{what} eligible for deletion: {digest} ({size}, {why})");
+        }
     }
 
     fn orphan(&self, name: &str, size_of_it: u64) {
@@ -259,16 +253,12 @@ impl CollectObserver for Printer {
             return;
         }
         let size = size(size_of_it);
-        let mut out = std::io::stdout().lock();
-        let _ = writeln!(
-            out,
-            "leftover eligible for deletion: {name} ({size}, no blob or upload has it)"
-        );
+        say!("leftover eligible for deletion: {name} ({size}, no blob or upload has it)");
     }
 
     fn kept_whole(&self, what: &str, why: &str) {
         self.clear();
-        eprintln!("warning: {what} keeps all it has: {why}");
+        note!("warning: {what} keeps all it has: {why}");
     }
 
     fn progress(&self, phase: Phase, collected: &Collected) {
@@ -281,17 +271,17 @@ impl CollectObserver for Printer {
         }
         *shown = Instant::now();
         match phase {
-            Phase::Removing => eprint!(
+            Phase::Removing => out::eprint(format_args!(
                 "\r\x1b[Kremoving: {} of {} blobs, {} of {} links",
                 collected.removed.count,
                 collected.garbage.count,
                 collected.removed_links,
                 collected.garbage_links
-            ),
-            _ => eprint!(
+            )),
+            _ => out::eprint(format_args!(
                 "\r\x1b[Kmarking: {} repositories, {} manifests",
                 collected.repositories, collected.manifests_read
-            ),
+            )),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ mod healthcheck;
 mod htpasswd;
 mod init;
 mod k8s;
+mod out;
 mod password;
 mod proxy_config;
 mod retention;
@@ -23,6 +26,8 @@ mod serve;
 mod storage;
 mod trust;
 mod user;
+
+use self::out::note;
 
 /// A container registry in one binary.
 #[derive(Debug, Parser)]
@@ -130,7 +135,7 @@ impl Cli {
         match outcome {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                note!("error: {error:#}");
                 ExitCode::FAILURE
             }
         }
@@ -146,9 +151,6 @@ pub fn main() -> ExitCode {
         let name = name.as_deref().and_then(std::path::Path::file_name);
         name == Some(other.as_ref())
     };
-    if is_called("htpasswd") {
-        return htpasswd::main(arguments.get(1..).unwrap_or_default());
-    }
     if is_called("registry")
         && let Some(first) = arguments.get_mut(1)
     {
@@ -159,7 +161,12 @@ pub fn main() -> ExitCode {
             _ => {}
         }
     }
-    Cli::parse_from(arguments).run()
+    let code = if is_called("htpasswd") {
+        htpasswd::main(arguments.get(1..).unwrap_or_default())
+    } else {
+        Cli::parse_from(arguments).run()
+    };
+    out::finish(code)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use http::uri::Authority;
 
+use crate::cli::out;
+
 /// Arguments of `registryd proxy-config`.
 #[derive(Debug, Args)]
 pub(super) struct ProxyConfig {
@@ -38,7 +40,7 @@ enum Proxy {
 }
 
 pub(super) fn run(arguments: &ProxyConfig) -> ExitCode {
-    print!("{arguments}");
+    out::print(arguments);
     ExitCode::SUCCESS
 }
 

@@ -1,6 +1,5 @@
 //! `registryd retention`
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use oci_core::{RepositoryName, Tag};
 
 use super::configured;
 use crate::assemble::storage;
+use crate::cli::out::say;
 use crate::retention::{Outcome, Rules, apply};
 
 /// What goes is what no rule of `storage.retention` keeps, whether or not that is enabled for the server. It may
@@ -57,8 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Outcome::Overtaken => "stays for now, or was deleted: somebody was at it a moment ago",
             Outcome::Refused => "stays: a policy of the registry keeps it",
         };
-        // Who does not want to hear it any more wants it done all the same.
-        let _ = writeln!(std::io::stdout(), "{repository}:{tag} {what} ({verdict})");
+        say!("{repository}:{tag} {what} ({verdict})");
     };
     let retained = runtime.block_on(async {
         let (builder, _) = storage::open(config, &ThreadPool::default()).await?;
@@ -70,8 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         ("stay", "went")
     };
-    let said = writeln!(
-        std::io::stdout(),
+    say!(
         "\n{} repositories with a policy: {} tags {would}, {} {gone}{}",
         retained.repositories,
         retained.kept + retained.refused,
@@ -82,6 +80,5 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             ""
         }
     );
-    said.context("cannot write the summary")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::client::image_name;
 use super::{Serve, TlsMode, configured};
 use crate::assemble;
+use crate::cli::out::note;
 use crate::config::{Http, LocalTls, Tls, TlsSource};
 use crate::debug;
 use crate::server::app::AUTHORITY_PATH;
@@ -183,7 +184,7 @@ fn banner(listener: &Listener, assembled: &assemble::Assembled) {
     } else {
         "http"
     };
-    eprintln!(
+    note!(
         "\n  registryd {} serves {} on {scheme}://{authority}\n\n    \
          docker tag alpine {authority}/alpine\n    docker push {authority}/alpine\n",
         env!("CARGO_PKG_VERSION"),

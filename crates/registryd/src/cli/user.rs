@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use oci_auth::htpasswd::{HtpasswdTable, PasswordHash, UserName, remove_user, set_user};
 
 use super::password;
+use crate::cli::out::{note, say};
 use crate::config::{Auth, Loader};
 use crate::files;
 use crate::new_password;
@@ -94,7 +95,7 @@ pub(super) fn run(arguments: &User) -> anyhow::Result<ExitCode> {
                 bail!("there is no user {name} in {}", path.display());
             };
             write(&path, &new)?;
-            eprintln!("{name} can no longer log in ({})", path.display());
+            note!("{name} can no longer log in ({})", path.display());
         }
         Action::List { place } => {
             let path = place.path()?;
@@ -103,10 +104,10 @@ pub(super) fn run(arguments: &User) -> anyhow::Result<ExitCode> {
             let mut users: Vec<_> = table.users().collect();
             users.sort_unstable();
             for user in users {
-                println!("{user}");
+                say!("{user}");
             }
             for problem in &problems {
-                eprintln!("{}: {problem}", path.display());
+                note!("{}: {problem}", path.display());
             }
         }
     }
@@ -131,9 +132,9 @@ fn add(name: &UserName, path: &Path, stdin: bool, generate: bool) -> anyhow::Res
     let old = files::read_if_there(path).with_context(|| path.display().to_string())?;
     write(path, &set_user(&old.unwrap_or_default(), name, &hash))?;
     if generate {
-        println!("{password}");
+        say!("{password}");
     }
-    eprintln!("{name} can log in ({})", path.display());
+    note!("{name} can log in ({})", path.display());
     Ok(())
 }
 

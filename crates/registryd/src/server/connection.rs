@@ -60,7 +60,7 @@ impl Shared {
         }
         let handshake = live.accept(socket);
         let limit = self.limits.tls_handshake;
-        match self.unless_told(activity, limit, handshake).await {
+        match self.unless_told(activity, limit, limit, handshake).await {
             Some(Ok(Some(stream))) => self.http(stream, peer, activity).await,
             Some(Ok(None)) => {}
             Some(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
@@ -73,7 +73,10 @@ impl Shared {
         let headers = self.limits.headers;
         let mut stream = if self.limits.http2 {
             let sniffed = Prefixed::sniff(stream);
-            match self.unless_told(activity, headers, sniffed).await {
+            match self
+                .unless_told(activity, headers, FIRST_CALL, sniffed)
+                .await
+            {
                 Some(Ok((Version::Http1, stream))) => stream,
                 Some(Ok((Version::Http2, stream))) => {
                     return Box::pin(self.http2(stream, peer, activity)).await;
@@ -97,12 +100,13 @@ impl Shared {
         }
     }
 
-    /// Waits for something that comes before a request. `None` if it takes too long, or if the connection
-    /// shall end: nobody waits for an answer yet.
+    /// Waits for something that comes before a request. `None` if it takes too long, which is `last` once the
+    /// process shall stop, or if the connection shall make room.
     async fn unless_told<T>(
         &self,
         activity: &Activity,
         limit: Duration,
+        last: Duration,
         what: impl Future<Output = T>,
     ) -> Option<T> {
         let mut stopping = self.stopping.clone();
@@ -110,7 +114,20 @@ impl Shared {
             done = timeout(limit, Box::pin(what)) => done.ok(),
             () = activity.closed() => None,
             // The guard it returns must not live across an await.
-            () = async { let _ = stopping.wait_for(|stopping| *stopping).await; } => None,
+            () = async {
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+                sleep(last).await;
+            } => None,
+        }
+    }
+
+    /// How long to wait for a request, now that the connection is to end. Who has just come expects one
+    /// answer: where a socket was handed over, the next process would have given it.
+    fn last_call(&self, activity: &Activity) -> Duration {
+        if *self.stopping.borrow() && activity.served() == 0 {
+            FIRST_CALL
+        } else {
+            LAST_CALL
         }
     }
 
@@ -121,7 +138,8 @@ impl Shared {
         let left = self.limits.idle.saturating_sub(idle.unwrap_or_default());
         let first = stream.stream().socket().first_byte();
         matches!(
-            self.unless_told(activity, left, first).await,
+            self.unless_told(activity, left, Duration::ZERO, first)
+                .await,
             Some(Ok(Some(_)))
         )
     }
@@ -171,7 +189,7 @@ impl Shared {
                 tokio::select! {
                     biased;
                     ended = &mut connection => break ended,
-                    () = sleep(LAST_CALL) => {}
+                    () = sleep(self.last_call(activity)) => {}
                 }
                 if activity.idle_since().is_some() {
                     break Ok(());
@@ -207,8 +225,19 @@ impl Shared {
         let ended = if let Some(ended) = told {
             ended
         } else {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // hyper would close it before its first request.
+            let first = timeout(self.last_call(activity), async {
+                while activity.served() == 0 && activity.idle_since().is_some() {
+                    sleep(SLEEPS_AFTER).await;
+                }
+            });
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                _ = first => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "connection ended");
@@ -295,7 +324,9 @@ const HTTP1_BUFFER: usize = 128 * 1024;
 const SLEEPS_AFTER: Duration = Duration::from_millis(20);
 /// How often a connection is looked at that has had the same to do for long.
 const SELDOM: Duration = Duration::from_secs(1);
-/// How long a request may still be on its way when the connection is to end.
+/// How long the first request of a connection may still be on its way when the process is to stop.
+const FIRST_CALL: Duration = Duration::from_secs(5);
+/// How long any other may be when the connection is to end.
 const LAST_CALL: Duration = Duration::from_millis(100);
 /// For the last words to a client that has nothing more to say.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -120,6 +120,14 @@ httpGet:
 {{- mustMergeOverwrite $config $added | toYaml -}}
 {{- end -}}
 
+{{/* Whether a path of the container lies on a volume of extraVolumeMounts: the chart, and the path. */}}
+{{- define "registryd.isMounted" -}}
+{{- $path := default "" (index . 1) -}}
+{{- range (index . 0).Values.extraVolumeMounts -}}
+{{- if hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) (printf "%s/" $path) }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What would fail later and far away, said now. */}}
 {{- define "registryd.check" -}}
 {{- with .Values.secrets.htpasswd -}}
@@ -142,6 +150,19 @@ httpGet:
 {{- end -}}
 {{- if and (gt (int .Values.replicaCount) 1) (include "registryd.acme" .) -}}
 {{- fail "configData.http.tls.letsencrypt needs replicaCount=1: only one of several replicas would be asked for its proof; let cert-manager make the Secret of tlsSecretName" -}}
+{{- end -}}
+{{- if eq .Values.storage "s3" -}}
+{{- $tls := default dict .Values.configData.http.tls -}}
+{{- with $tls.letsencrypt -}}
+{{- if not (include "registryd.isMounted" (list $ .cachefile)) -}}
+{{- fail "configData.http.tls.letsencrypt with storage=s3 needs a cachefile on a volume of extraVolumeMounts: the pod would ask for a new certificate at each start, until the authority refuses" -}}
+{{- end -}}
+{{- end -}}
+{{- with $tls.local -}}
+{{- if not (include "registryd.isMounted" (list $ .directory)) -}}
+{{- fail "configData.http.tls.local with storage=s3 needs a directory on a volume of extraVolumeMounts: the pod would be a new authority at each start, which no client trusts" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use self::reach::Look;
 use super::client::{ClientCertificate, Target};
 use super::{entrypoint, password};
+use crate::cli::out::say;
 use crate::config::Loader;
 
 mod clients;
@@ -148,7 +149,7 @@ fn login(user: &UserName) -> anyhow::Result<HeaderValue> {
 
 fn print(findings: &[Finding], json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(findings)?);
+        say!("{}", serde_json::to_string_pretty(findings)?);
         return Ok(());
     }
     for finding in findings {
@@ -157,9 +158,9 @@ fn print(findings: &[Finding], json: bool) -> anyhow::Result<()> {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        println!("{severity:<8} {}: {}", finding.check, finding.what);
+        say!("{severity:<8} {}: {}", finding.check, finding.what);
         if let Some(fix) = &finding.fix {
-            println!("         fix: {fix}");
+            say!("         fix: {fix}");
         }
     }
     Ok(())

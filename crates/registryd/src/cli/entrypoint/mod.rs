@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser};
 
 use super::Cli;
+use crate::cli::out::note;
 
 /// The configuration that the image ships at both places.
 const SHIPPED: &str = include_str!("../../../deploy/image/config.yml");
@@ -117,7 +118,7 @@ fn mounted(named: &Path, places: [&Path; 2]) -> PathBuf {
         path => return path.to_owned(),
     };
     if (is_shipped(named) || !named.exists()) && other.exists() && !is_shipped(other) {
-        eprintln!(
+        note!(
             "note: {} is what the image ships, so {} is read",
             named.display(),
             other.display()

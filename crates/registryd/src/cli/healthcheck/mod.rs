@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use super::client::{ClientCertificate, Connection, Place, Target, wants_a_certificate};
 use super::entrypoint;
+use crate::cli::out::note;
 use crate::config::{Config, ListenAddr, Loader};
 use crate::tls::{Identity, Seen};
 
@@ -45,15 +46,15 @@ pub(super) fn run(arguments: Healthcheck) -> anyhow::Result<ExitCode> {
         Ok(Ok(Answer::Status(status))) if is_healthy(status) => Ok(ExitCode::SUCCESS),
         Ok(Ok(Answer::WantsACertificate)) => Ok(ExitCode::SUCCESS),
         Ok(Ok(Answer::Status(status))) => {
-            eprintln!("unhealthy: {target} answers {status}");
+            note!("unhealthy: {target} answers {status}");
             Ok(ExitCode::FAILURE)
         }
         Ok(Err(error)) => {
-            eprintln!("unhealthy: {target}: {error:#}");
+            note!("unhealthy: {target}: {error:#}");
             Ok(ExitCode::FAILURE)
         }
         Err(_) => {
-            eprintln!("unhealthy: {target} did not answer within {limit:?}");
+            note!("unhealthy: {target} did not answer within {limit:?}");
             Ok(ExitCode::FAILURE)
         }
     }

@@ -16,6 +16,7 @@ use oci_auth::htpasswd::{
 
 use self::flags::{Action, Arguments, PasswordFrom, Refused, USAGE};
 use super::password;
+use crate::cli::out::{self, note, say};
 use crate::files;
 
 mod flags;
@@ -30,7 +31,7 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         Ok(texts) => texts,
         Err(argument) => {
             // What it would be taken for is another name, or another password.
-            eprintln!(
+            note!(
                 "htpasswd: {} is not UTF-8; names, passwords and files have to be",
                 argument.display()
             );
@@ -44,14 +45,14 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         },
         Err(Refused::Usage(why)) => {
             if let Some(why) = why {
-                eprintln!("htpasswd: {why}");
+                note!("htpasswd: {why}");
             }
-            eprint!("{USAGE}");
+            out::eprint(USAGE);
             return ExitCode::from(Code::Syntax as u8);
         }
         Err(Refused::Because(why)) => Failure::new(Code::Syntax, format!("htpasswd: {why}")),
     };
-    eprintln!("{}", failure.message);
+    note!("{}", failure.message);
     ExitCode::from(failure.code as u8)
 }
 
@@ -88,7 +89,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Action::Print => {
             let hash = hash(arguments)?;
             // Apache adds an empty line, and scripts have learned to live with it.
-            println!("{}\n", line(&user, &hash));
+            say!("{}\n", line(&user, &hash));
             Ok(())
         }
         Action::Create(path) => {
@@ -99,7 +100,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                 .map_err(|error| {
                     failed(&format!("cannot create file {}", path.display()), &error)
                 })?;
-            eprintln!("Adding password for user {user}");
+            note!("Adding password for user {user}");
             Ok(())
         }
         Action::Update(path) => {
@@ -111,7 +112,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             write(path, &set_user(&file, &user, &hash))?;
             let known = remove_user(&file, &user).is_some();
             let doing = if known { "Updating" } else { "Adding" };
-            eprintln!("{doing} password for user {user}");
+            note!("{doing} password for user {user}");
             Ok(())
         }
         Action::Delete(path) => {
@@ -122,9 +123,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             match remove_user(&file, &user) {
                 Some(file) => {
                     write(path, &file)?;
-                    eprintln!("Deleting password for user {user}");
+                    note!("Deleting password for user {user}");
                 }
-                None => eprintln!("User {user} not found"),
+                None => note!("User {user} not found"),
             }
             Ok(())
         }
@@ -140,7 +141,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             if !table.verify(user.as_str(), &password(&arguments.password, false)?) {
                 return Err(Failure::new(Code::Mismatch, "password verification failed"));
             }
-            eprintln!("Password for user {user} correct.");
+            note!("Password for user {user} correct.");
             Ok(())
         }
     }

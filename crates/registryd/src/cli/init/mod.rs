@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use oci_auth::htpasswd::{PasswordHash, UserName, line};
 
+use crate::cli::out::{self, note, say};
 use crate::new_password;
 
 /// The host name in the files of `deploy/`.
@@ -46,13 +47,12 @@ pub(super) fn run(init: &Init) -> anyhow::Result<ExitCode> {
     let (files, next) = files(init)?;
     match &init.out {
         None => {
-            let mut stdout = std::io::stdout().lock();
             for file in &files {
                 // One file is its own; several are told apart.
                 if files.len() > 1 {
-                    writeln!(stdout, "# --- {}", file.name)?;
+                    say!("# --- {}", file.name);
                 }
-                stdout.write_all(file.text.as_bytes())?;
+                out::print(&file.text);
             }
         }
         Some(directory) => {
@@ -61,11 +61,11 @@ pub(super) fn run(init: &Init) -> anyhow::Result<ExitCode> {
             for file in &files {
                 let path = directory.join(file.name);
                 write(&path, &file.text)?;
-                println!("{}", path.display());
+                say!("{}", path.display());
             }
         }
     }
-    eprintln!("{next}");
+    note!("{next}");
     Ok(ExitCode::SUCCESS)
 }
 

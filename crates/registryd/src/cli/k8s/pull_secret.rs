@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::super::password;
 use super::label;
+use crate::cli::out::{self, note};
 use crate::files;
 
 /// Print the Secret with which a cluster's nodes pull.
@@ -41,8 +42,8 @@ pub(crate) struct PullSecret {
 
 pub(super) fn run(arguments: &PullSecret) -> anyhow::Result<ExitCode> {
     let password = password(arguments)?;
-    print!("{}", manifest(arguments, &password));
-    eprintln!(
+    out::print(manifest(arguments, &password));
+    note!(
         "next: pipe this to kubectl apply -f -, and name it in pods: imagePullSecrets: [{{name: {:?}}}]\n      \
          whoever can read it knows the password: base64 hides nothing",
         arguments.name

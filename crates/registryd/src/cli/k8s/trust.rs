@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::super::trust::{Remote, authority, hosts_toml, marked};
 use super::label;
+use crate::cli::out::{self, note};
 use crate::tls::Fingerprint;
 
 #[derive(Debug, Args)]
@@ -45,8 +46,8 @@ pub(super) fn run(arguments: &Trust) -> anyhow::Result<ExitCode> {
         let (file, fingerprint) = (arguments.ca.as_deref(), arguments.fingerprint);
         Some(authority(&arguments.registry, file, fingerprint)?)
     };
-    print!("{}", manifests(arguments, ca.as_deref()));
-    eprintln!("{}", next(arguments));
+    out::print(manifests(arguments, ca.as_deref()));
+    note!("{}", next(arguments));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::place::{Missing, Place};
 use super::progress::{Progress, bytes};
 use super::{Check, INTERRUPTED, or_interrupted};
+use crate::cli::out::{note, say};
 
 pub(super) async fn run(arguments: &Check, content: bool) -> anyhow::Result<ExitCode> {
     let place = match &arguments.store {
@@ -15,7 +16,7 @@ pub(super) async fn run(arguments: &Check, content: bool) -> anyhow::Result<Exit
         None => Place::of_process()?,
     };
     let store = place.open(Missing::Refuse).await?;
-    eprintln!("checking {place}");
+    note!("checking {place}");
     let mut options = CheckOptions::new();
     options.content = content;
     options.repair = arguments.repair;
@@ -37,10 +38,10 @@ pub(super) async fn run(arguments: &Check, content: bool) -> anyhow::Result<Exit
     };
     let report = report?;
     if arguments.json {
-        println!("{:#}", as_json(&report));
+        say!("{:#}", as_json(&report));
     } else {
         for finding in &report.findings {
-            println!("{}", as_text(finding));
+            say!("{}", as_text(finding));
         }
     }
     let read = if content {

@@ -10,6 +10,7 @@ use oci_core::{Registry, StoreError};
 use super::place::{Missing, Place};
 use super::progress::{Progress, bytes, left_out};
 use super::{Copy, INTERRUPTED, or_interrupted};
+use crate::cli::out::{note, say};
 
 pub(super) async fn run(arguments: &Copy) -> anyhow::Result<ExitCode> {
     let (from, to) = (Place::parse(&arguments.from)?, Place::parse(&arguments.to)?);
@@ -18,7 +19,7 @@ pub(super) async fn run(arguments: &Copy) -> anyhow::Result<ExitCode> {
     }
     let source = from.open(Missing::Refuse).await?;
     let target = to.open(Missing::Make).await?;
-    eprintln!("copying {from} to {to}");
+    note!("copying {from} to {to}");
     let mut progress = Progress::new(None);
     let work = async {
         progress = Progress::new(total(&source.registry).await?);
@@ -42,7 +43,7 @@ pub(super) async fn run(arguments: &Copy) -> anyhow::Result<ExitCode> {
     };
     let report = report?;
     for problem in &report.problems {
-        println!("{}: {}: {}", problem.repository, problem.what, problem.why);
+        say!("{}: {}: {}", problem.repository, problem.what, problem.why);
     }
     progress.end(&format!(
         "copied {} blobs ({}), {} manifests and {} tags of {} repositories; {} blobs ({}) were there already; {}{} problems",

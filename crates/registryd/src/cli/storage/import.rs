@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::Import;
 use super::place::Place;
+use crate::cli::out::say;
 use crate::config::StorageDriver;
 
 pub(super) async fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
@@ -13,7 +14,7 @@ pub(super) async fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     };
     match place.driver() {
         StorageDriver::Filesystem(filesystem) => {
-            println!(
+            say!(
                 "{}: there is nothing to import: a volume of CNCF Distribution is served as it is, by \
                  `storage.filesystem.rootdirectory`; to move it elsewhere, use `registryd storage copy`",
                 filesystem.rootdirectory.display()
@@ -38,6 +39,7 @@ mod buckets {
     use super::super::progress::{Progress, bytes, left_out};
     use super::super::{INTERRUPTED, Import, or_interrupted};
     use crate::assemble;
+    use crate::cli::out::{note, say};
     use crate::config::StorageDriver;
 
     pub(super) async fn run(
@@ -52,7 +54,7 @@ mod buckets {
         } else {
             ""
         };
-        eprintln!(
+        note!(
             "importing what CNCF Distribution has in {}{dry}",
             bucket.name()
         );
@@ -65,7 +67,7 @@ mod buckets {
             let found = bucket.importable().await?;
             if found.objects == 0 {
                 nothing = true;
-                eprintln!(
+                note!(
                     "there is nothing of CNCF Distribution below this prefix: `rootdirectory` must be \
                      what it was there"
                 );
@@ -92,7 +94,7 @@ mod buckets {
         };
         let report = report?;
         for problem in &report.problems {
-            println!("{}: {}: {}", problem.repository, problem.what, problem.why);
+            say!("{}: {}: {}", problem.repository, problem.what, problem.why);
         }
         progress.end(&format!(
             "imported {} blobs ({}), {} manifests and {} tags of {} repositories{dry}; {} blobs ({}) and {} \

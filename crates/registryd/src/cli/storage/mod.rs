@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
+use crate::cli::out::note;
 use crate::cli::storage::place::Opened;
 use crate::config::{Log, LogLevel};
 use crate::telemetry;
@@ -111,7 +112,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     });
     let outcome = runtime.and_then(|runtime| runtime.block_on(work));
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        note!("error: {error:#}");
         ExitCode::from(2)
     })
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::cli::out::say;
 use crate::files;
 
 /// Steps in order.
@@ -50,16 +51,16 @@ impl Plan {
         for step in &self.steps {
             match step {
                 Step::Write { path, contents } => {
-                    println!("write {}", path.display());
+                    say!("write {}", path.display());
                     for line in shown(path, contents)? {
-                        println!("  | {line}");
+                        say!("  | {line}");
                     }
                     if apply {
                         write(path, contents)?;
                     }
                 }
                 Step::Remove { path } => {
-                    println!("remove {}", path.display());
+                    say!("remove {}", path.display());
                     if apply {
                         std::fs::remove_file(path).with_context(|| permission(path))?;
                         // Empty directories of a registry's name say nothing; others stay.
@@ -69,7 +70,7 @@ impl Plan {
                     }
                 }
                 Step::Run { command } => {
-                    println!("run {command}");
+                    say!("run {command}");
                     if apply {
                         let status = Command::new(command)
                             .status()
@@ -79,11 +80,11 @@ impl Plan {
                         }
                     }
                 }
-                Step::Say { text } => println!("{text}"),
+                Step::Say { text } => say!("{text}"),
             }
         }
         if self.changes() && !apply {
-            println!("nothing was changed; do it with --apply");
+            say!("nothing was changed; do it with --apply");
         }
         Ok(())
     }
