@@ -38,6 +38,7 @@ mod keys;
 mod links;
 mod loader;
 mod model;
+mod protection;
 mod rules;
 mod schema;
 mod show;
