@@ -33,6 +33,7 @@ mod check;
 mod diagnostic;
 mod duration;
 mod env;
+mod exposure;
 mod json_schema;
 mod keys;
 mod links;
