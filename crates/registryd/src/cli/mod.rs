@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::LoadError;
+
 mod cert;
 mod client;
 mod config;
@@ -130,7 +132,11 @@ impl Cli {
         match outcome {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                match error.downcast_ref::<LoadError>() {
+                    // Each of its lines says itself that it is an error.
+                    Some(findings) => eprint!("{findings}"),
+                    None => eprintln!("error: {error:#}"),
+                }
                 ExitCode::FAILURE
             }
         }
