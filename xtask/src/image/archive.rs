@@ -124,7 +124,11 @@ fn config(architecture: Architecture, variant: Variant, layers: &[Layer], epoch:
         "config": {
             "User": user,
             "ExposedPorts": {"5000/tcp": {}},
-            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                // Tells `healthcheck` and `doctor` that the configuration is the one of the image.
+                "REGISTRYD_IMAGE=1",
+            ],
             "Entrypoint": ["/bin/registryd", "entrypoint"],
             "Cmd": ["/etc/docker/registry/config.yml"],
             "Volumes": {"/var/lib/registry": {}},

@@ -16,7 +16,7 @@ use super::error::HtpasswdError;
 use super::hash::{PasswordHash, is_verifiable};
 use super::options::HtpasswdOptions;
 use super::problem::{Problem, ProblemKind};
-use super::source::{self, Contents, Stamp};
+use super::source::{self, Contents, STEP, Stamp};
 use super::table::HtpasswdTable;
 use super::verifier::{Check, Generation, Verifier};
 use crate::basic::BasicCredentials;
@@ -36,6 +36,9 @@ use crate::basic::BasicCredentials;
 ///   password file any more, the users read before remain and
 ///   [`on_problem`](HtpasswdOptions::on_problem) is called once. An empty file is a password file:
 ///   nobody can log in.
+/// * A file in which users are missing may be in the middle of being written, so it counts when it
+///   has stayed as it is for two seconds; another file that was put in its place whole (renamed over
+///   it) counts within the second, as any change does.
 ///
 /// The file is looked at when a request with credentials comes, and that request waits for it. It
 /// belongs on a file system that answers.
@@ -82,6 +85,7 @@ impl HtpasswdAuthenticator {
         let contents = source::read_if_changed(path, None, now)?.unwrap_or(Contents {
             bytes: Vec::new(),
             stamp: None,
+            file: None,
         });
         let users = Users::parse(path, &contents.bytes)?;
         for problem in &users.problems {
@@ -91,6 +95,8 @@ impl HtpasswdAuthenticator {
             generation: Arc::new(Generation::new(users.table, &options)),
             stamp: contents.stamp,
             digest: Sha256::digest(&contents.bytes).into(),
+            file: contents.file,
+            held: None,
             looked: now,
             looking: None,
             failure: None,
@@ -155,6 +161,10 @@ struct State {
     stamp: Option<Stamp>,
     /// SHA-256 of the file: a file that was only touched keeps what was learned.
     digest: [u8; 32],
+    /// Which file it was.
+    file: Option<(u64, u64)>,
+    /// What may be half of a file, by its SHA-256, and since when it is like that.
+    held: Option<([u8; 32], SystemTime)>,
     /// When the last look at the file began.
     looked: SystemTime,
     /// Who waits for the look that is under way, if one is.
@@ -208,9 +218,15 @@ impl Inner {
         match found {
             Ok(found) => {
                 state.failure = None;
+                if found.is_none() {
+                    state.held = None;
+                }
+                let found = found.filter(|found| state.takes(found, now));
                 if let Some(found) = found {
                     state.stamp = found.stamp;
                     state.digest = found.digest;
+                    state.file = found.file;
+                    state.held = None;
                     if let Some(users) = found.users {
                         state.generation = Arc::new(Generation::new(users.table, &self.options));
                         problems = users.problems;
@@ -251,6 +267,8 @@ impl Inner {
         Ok(Some(Found {
             users,
             digest: new,
+            ends: contents.bytes.ends_with(b"\n"),
+            file: contents.file,
             stamp: contents.stamp,
         }))
     }
@@ -258,6 +276,30 @@ impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         // What belongs together is replaced together, so it is sound after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a file counts, or else is to be looked at again: who rewrites it in place empties it
+    /// first, and whoever logs in just then must not be told that there is no such user.
+    fn takes(&mut self, found: &Found, now: SystemTime) -> bool {
+        let Some(users) = &found.users else {
+            return true;
+        };
+        let replaced = found.file != self.file && found.ends && !users.table.is_empty();
+        if replaced || found.stamp.is_some() || !self.generation.loses_users(&users.table) {
+            return true;
+        }
+        match self.held {
+            // The times of the file may be those of another clock.
+            Some((digest, since)) if digest == found.digest => {
+                now.duration_since(since).is_ok_and(|age| age > STEP)
+            }
+            _ => {
+                self.held = Some((found.digest, now));
+                false
+            }
+        }
     }
 }
 
@@ -277,6 +319,10 @@ struct Found {
     /// Unless it was only touched.
     users: Option<Users>,
     digest: [u8; 32],
+    /// Its last line is a whole one.
+    ends: bool,
+    file: Option<(u64, u64)>,
+    /// `None` if it changed only just now.
     stamp: Option<Stamp>,
 }
 

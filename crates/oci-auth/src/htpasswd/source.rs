@@ -38,6 +38,14 @@ impl Stamp {
         }
     }
 
+    /// Which file it is; `None` where the system does not tell.
+    fn file(&self) -> Option<(u64, u64)> {
+        #[cfg(unix)]
+        return Some((self.identity.0, self.identity.1));
+        #[cfg(not(unix))]
+        None
+    }
+
     /// Whether a later change would surely give another stamp. File systems count time in steps, so
     /// a file changed just now may change again without a trace.
     fn is_settled(&self, now: SystemTime) -> bool {
@@ -53,6 +61,8 @@ pub(super) struct Contents {
     pub(super) bytes: Vec<u8>,
     /// What to compare with later; `None` if the file must be read again to be sure.
     pub(super) stamp: Option<Stamp>,
+    /// Which file it is, whatever its name and contents: its device and number.
+    pub(super) file: Option<(u64, u64)>,
 }
 
 /// Reads the file, unless it still bears the stamp `known`.
@@ -99,12 +109,13 @@ pub(super) fn read_if_changed(
             path: path.to_owned(),
         });
     }
+    let file = stamp.file();
     let stamp = stamp.is_settled(now).then_some(stamp);
-    Ok(Some(Contents { bytes, stamp }))
+    Ok(Some(Contents { bytes, stamp, file }))
 }
 
 /// Coarser than the clock of any file system in use; FAT counts two seconds.
-const STEP: Duration = Duration::from_secs(2);
+pub(super) const STEP: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -49,6 +49,11 @@ impl Generation {
         }
     }
 
+    /// Whether somebody who is among these users is not among those.
+    pub(super) fn loses_users(&self, new: &HtpasswdTable) -> bool {
+        self.table.users().any(|user| new.hash(user).is_none())
+    }
+
     /// The hash that the user has, or else the decoy.
     fn hash(&self, user: &str) -> &PasswordHash {
         self.table.hash(user).unwrap_or(&self.decoy)

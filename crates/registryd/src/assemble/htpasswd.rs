@@ -43,8 +43,8 @@ fn open_blocking(config: &Htpasswd) -> anyhow::Result<HtpasswdAuthenticator> {
         }
         opened => opened.map_err(|error| {
             let hint = hints::denied(&config.path, &error);
-            let error = anyhow::Error::from(error);
-            anyhow::anyhow!("`auth.htpasswd.path`: {error:#}{hint}")
+            // It says itself what the system said.
+            anyhow::anyhow!("`auth.htpasswd.path`: {error}{hint}")
         }),
     }
 }
@@ -73,4 +73,21 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         )
     };
     files::replace(path, text.as_bytes(), 0o600).with_context(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_about_the_password_file_is_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        let config = Htpasswd {
+            realm: "r".to_owned(),
+            path: dir.path().join("loop"),
+        };
+        let said = format!("{:#}", open_blocking(&config).unwrap_err());
+        assert_eq!(said.matches("os error 40").count(), 1, "{said}");
+    }
 }

@@ -83,7 +83,11 @@ impl Input {
 
 fn check(input: Input) -> ExitCode {
     let (outcome, code) = match input.load() {
-        Ok(loaded) => (loaded.diagnostics, ExitCode::SUCCESS),
+        Ok(mut loaded) => {
+            let exposure = loaded.exposure();
+            loaded.diagnostics.extend(exposure);
+            (loaded.diagnostics, ExitCode::SUCCESS)
+        }
         Err(error) => (error.diagnostics().clone(), ExitCode::FAILURE),
     };
     say!("{outcome}{}", summary(&outcome));

@@ -29,9 +29,9 @@ pub(super) fn begin_log(loaded: &Loaded) {
     telemetry::init(&loaded.config.log);
     for diagnostic in loaded.diagnostics.iter() {
         if diagnostic.severity == Severity::Note {
-            tracing::debug!("{diagnostic}");
+            tracing::debug!("{}", diagnostic.unranked());
         } else {
-            tracing::warn!("{diagnostic}");
+            tracing::warn!("{}", diagnostic.unranked());
         }
     }
 }

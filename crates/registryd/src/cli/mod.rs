@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::LoadError;
+
 mod cert;
 mod client;
 mod config;
@@ -135,7 +137,11 @@ impl Cli {
         match outcome {
             Ok(code) => code,
             Err(error) => {
-                note!("error: {error:#}");
+                match error.downcast_ref::<LoadError>() {
+                    // Each of its lines says itself that it is an error.
+                    Some(findings) => note!("{}", findings.to_string().trim_end()),
+                    None => note!("error: {error:#}"),
+                }
                 ExitCode::FAILURE
             }
         }

@@ -27,6 +27,9 @@ pub(super) fn run(arguments: Serve) -> anyhow::Result<ExitCode> {
         local_tls(&mut loaded.config.http, hosts)?;
     }
     configured::begin_log(&loaded);
+    if let Some(warning) = loaded.exposure() {
+        tracing::warn!("{}", warning.unranked());
+    }
     raise_open_files();
     let inherited = server::inherited().context("the socket that was handed over")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -7,6 +7,7 @@ use super::{
     duration::{self, DurationError},
     env,
     keys::STORAGE_OPTIONS,
+    protection,
     schema::{self, Key, Kind, Misfit},
     source::{Source, Sources},
     suggest,
@@ -106,6 +107,19 @@ impl Checker<'_> {
         };
         let right = schema::join(path, key.name);
         let other = entries.iter().find(|other| other.key == key.name);
+        if let Some(other) = other.filter(|_| schema::is_choice(&right)) {
+            let names = format!("`{right}`, `{}`", schema::join(path, name));
+            self.diagnostics.push(
+                Diagnostic::error(
+                    format!("more than one storage driver: {names}"),
+                    other.key_source.clone(),
+                )
+                .also_at(entry.key_source.clone())
+                .why(format!("`{name}` is another name of `{}`", key.name))
+                .fix("remove one of them"),
+            );
+            return None;
+        }
         let diagnostic = Diagnostic::warning(
             match other {
                 Some(_) => format!("`{name}` is ignored: `{right}` is set"),
@@ -124,7 +138,9 @@ impl Checker<'_> {
     fn unknown(&mut self, path: &str, keys: &'static [Key], entry: &Entry) {
         let name = entry.key.as_str();
         let meant = suggest::for_key(path, keys, name);
-        let guarded = schema::is_guarded(path) || meant.as_deref().is_some_and(schema::is_guarded);
+        let guarded = schema::is_guarded(path)
+            || meant.as_deref().is_some_and(schema::is_guarded)
+            || protection::is_asked_for(name, &entry.node);
         let driver = path == "storage";
         let what = match path {
             "" => format!("unknown key {}", code(name)),

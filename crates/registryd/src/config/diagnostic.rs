@@ -90,6 +90,15 @@ impl Diagnostic {
     }
 }
 
+impl Diagnostic {
+    /// The finding without its severity and the last line feed, for a log that says how bad a line is.
+    pub(crate) fn unranked(&self) -> String {
+        let text = self.to_string();
+        let rest = text.split_once(": ").map_or("", |(_, rest)| rest);
+        rest.trim_end().to_owned()
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.severity, self.what)?;
@@ -135,6 +144,11 @@ impl Diagnostics {
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
         self.found.push(diagnostic);
+    }
+
+    /// Adds what was found by others.
+    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = Diagnostic>) {
+        self.found.extend(more);
     }
 
     /// Makes errors of the warnings.

@@ -10,7 +10,7 @@
 use super::{
     diagnostic::{Diagnostic, Diagnostics, code},
     keys::MISTAKEN,
-    links,
+    links, protection,
     schema::{self, Key, Kind},
     source::Source,
     suggest,
@@ -62,7 +62,9 @@ pub(super) fn apply<'e>(
                 Diagnostic::note(format!("{} has no effect", code(name)), source)
                     .why("it is a setting of podman, skopeo and buildah"),
             ),
-            Err(unknown) => diagnostics.push(report(&unknown, rest, &segments, source, strict)),
+            Err(unknown) => {
+                diagnostics.push(report(&unknown, rest, &segments, value, source, strict));
+            }
         }
     }
 }
@@ -152,21 +154,66 @@ type Outcome = Result<(), Box<Diagnostic>>;
 
 fn set(root: &mut Node, target: &Target, value: &str, source: &Source) -> Outcome {
     let new = parse(target, value, source)?;
-    if target.path == "auth" && matches!(new.value, Value::Null) {
-        let protected = root.entry("auth").filter(|entry| !entry.node.is_off());
-        if let Some(entry) = protected {
-            return Err(Box::new(
-                Diagnostic::error(
-                    "an empty variable would remove authentication",
-                    source.clone(),
-                )
-                .also_at(entry.key_source.clone())
-                .why("everybody could push and pull")
-                .fix("unset the variable; or, if that is meant, set it to `none`"),
-            ));
-        }
+    if let Some((old, place)) = written(root, &target.steps)
+        && protection::is_removed(&target.path, target.kind, old, &new)
+    {
+        return Err(Box::new(removed(&target.path, place, source)));
     }
     place(root, &target.steps, new, "", source)
+}
+
+/// What is written where `steps` lead, and where its key stands.
+fn written<'n>(root: &'n Node, steps: &[Step]) -> Option<(&'n Node, &'n Source)> {
+    let mut found = (root, &root.source);
+    for step in steps {
+        let known = |written: &str| match step {
+            Step::Key(key) => written == key.name || key.aliases.contains(&written),
+            Step::Name(name) => written.to_lowercase() == *name,
+            Step::Index(_) => false,
+        };
+        found = match (&found.0.value, step) {
+            (Value::List(items), Step::Index(index)) => {
+                let item = items.get(*index)?;
+                (item, &item.source)
+            }
+            (Value::Map(entries), _) => {
+                let entry = entries.iter().find(|entry| known(&entry.key))?;
+                (&entry.node, &entry.key_source)
+            }
+            // `auth: htpasswd`
+            _ => return None,
+        };
+    }
+    Some(found)
+}
+
+/// An empty variable, as compose makes of one that is not set, over what protects the registry.
+fn removed(path: &str, place: &Source, source: &Source) -> Diagnostic {
+    let (what, why, fix) = if path == "auth" {
+        (
+            "an empty variable would remove authentication".to_owned(),
+            "everybody could push and pull",
+            "unset the variable; or, if that is meant, set it to `none`".to_owned(),
+        )
+    } else {
+        let fix = match path {
+            "http" => "unset the variable".to_owned(),
+            _ if path.starts_with("auth.") => {
+                "unset the variable; or, if that is meant, set `REGISTRY_AUTH=none`".to_owned()
+            }
+            _ => "unset the variable; or, if plain HTTP is meant, set `REGISTRY_HTTP_TLS={}`"
+                .to_owned(),
+        };
+        (
+            format!("an empty variable would remove `{path}`"),
+            "the registry would be less protected than the file says",
+            fix,
+        )
+    };
+    Diagnostic::error(what, source.clone())
+        .also_at(place.clone())
+        .why(why)
+        .fix(fix)
 }
 
 fn parse(target: &Target, value: &str, source: &Source) -> Result<Node, Box<Diagnostic>> {
@@ -177,7 +224,14 @@ fn parse(target: &Target, value: &str, source: &Source) -> Result<Node, Box<Diag
         Kind::Opaque => true,
         _ => flat,
     };
+    if lenient && !matches!(target.kind, Kind::Opaque) && is_text(value) {
+        return Ok(Node::text(value, source.clone()));
+    }
     match yaml::parse(value, source) {
+        // A text that YAML makes nothing of, such as `...`.
+        Ok(node) if flat && is_empty(&node) && !is_null(value) => {
+            Ok(Node::text(value, source.clone()))
+        }
         Ok(node) if flat && matches!(node.value, Value::List(_) | Value::Map(_)) => {
             Ok(Node::text(value, source.clone()))
         }
@@ -189,6 +243,34 @@ fn parse(target: &Target, value: &str, source: &Source) -> Result<Node, Box<Diag
         }
         node => node,
     }
+}
+
+/// Whether a scalar begins with what YAML would take for a comment, an anchor, a tag or the head of a
+/// block that does not follow: nobody writes these for one value, and secrets do begin with them.
+fn is_text(value: &str) -> bool {
+    let value = value.trim_start();
+    match value.as_bytes().first() {
+        Some(b'#' | b'&') => true,
+        Some(b'!') => !value.starts_with("!!str "),
+        Some(b'|' | b'>') => !value.contains('\n'),
+        _ => false,
+    }
+}
+
+fn is_empty(node: &Node) -> bool {
+    match &node.value {
+        Value::Null => true,
+        Value::Scalar(scalar) => scalar.text.is_empty(),
+        Value::List(_) | Value::Map(_) => false,
+    }
+}
+
+/// Whether a value says that there is none.
+fn is_null(value: &str) -> bool {
+    matches!(
+        value.trim(),
+        "" | "~" | "null" | "Null" | "NULL" | "\"\"" | "''"
+    )
 }
 
 /// Puts `new` where `steps` lead, making what is missing on the way.
@@ -322,6 +404,7 @@ fn report(
     unknown: &Unknown,
     rest: &str,
     segments: &[&str],
+    value: &str,
     source: Source,
     strict: bool,
 ) -> Diagnostic {
@@ -332,7 +415,8 @@ fn report(
         || unknown.parent == "storage"
         || meant
             .as_ref()
-            .is_some_and(|(_, path)| schema::is_guarded(path));
+            .is_some_and(|(_, path)| schema::is_guarded(path))
+        || (protection::is_named(rest) && !value.trim().is_empty());
     let mut diagnostic = if guarded || strict {
         Diagnostic::error(
             format!("unknown environment variable {}", code(&name)),
@@ -379,6 +463,12 @@ fn meant(unknown: &Unknown, rest: &str, segments: &[&str]) -> Option<(String, St
         if let Ok(target) = resolve(&corrected) {
             return Some((format!("{PREFIX}{}", corrected.join("_")), target.path));
         }
+    }
+    if protection::is_named(rest)
+        && let Some(path) = protection::meant_by_end(rest)
+    {
+        let name = path.to_uppercase().replace('.', "_");
+        return Some((format!("{PREFIX}{name}"), path));
     }
     // A `_` too many or too few.
     let mut names = Vec::new();

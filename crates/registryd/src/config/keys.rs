@@ -39,8 +39,11 @@ pub(super) static ROOT: &[Key] = &[
     Key::new("proxy", Kind::Section(PROXY)),
     Key::new("notifications", Kind::Section(NOTIFICATIONS)),
     Key::new("middleware", Kind::Opaque)
-        .ignored("there are no middlewares; downloads are served by the registry itself")
-        .instead("remove `middleware`; a network of caches goes before the registry, as a proxy"),
+        .refused("there are no middlewares: clients would not be sent to what it names")
+        .instead(
+            "remove `middleware`; a network of caches goes before the registry, as a proxy; \
+             `storage.redirect` sends clients to the bucket itself",
+        ),
     Key::new("redis", Kind::Opaque)
         .ignored("nothing is kept in Redis")
         .instead("remove `redis`: the store needs no cache before it"),
@@ -71,6 +74,11 @@ pub(super) static MISTAKEN: &[(&str, &str)] = &[
     ("http.port", "http.addr"),
     ("http.address", "http.addr"),
     ("http.tls.cert", "http.tls.certificate"),
+    ("https", "http.tls"),
+    ("http.https", "http.tls"),
+    ("ssl", "http.tls"),
+    ("http.ssl", "http.tls"),
+    ("authentication", "auth"),
     (
         "storage.filesystem.path",
         "storage.filesystem.rootdirectory",

@@ -256,14 +256,34 @@ impl fmt::Display for BindError {
                     "; no interface of this machine has it: use `:PORT` for all of them"
                 )
             }
-            _ => Ok(()),
+            kind => match &self.addr {
+                ListenAddr::Unix(path) if kind == io::ErrorKind::NotFound => write!(
+                    f,
+                    "; the directory of the socket, {}, is not there: make it, or choose another path with {}",
+                    path.parent().unwrap_or(path).display(),
+                    self.key,
+                ),
+                // The resolver's failures have no number.
+                ListenAddr::Tcp {
+                    host: Some(host), ..
+                } if self.source.raw_os_error().is_none() => {
+                    write!(
+                        f,
+                        "; nothing here knows an address of the name {host}: use `:PORT` for every interface, or \
+                         an address of this machine, with {}",
+                        self.key,
+                    )
+                }
+                _ => Ok(()),
+            },
         }
     }
 }
 
 impl std::error::Error for BindError {
+    // What the system says is part of the text already.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        self.source.source()
     }
 }
 
@@ -360,6 +380,43 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refused(addr: &str) -> String {
+        let error = bind(&addr.parse().unwrap(), "`http.addr`")
+            .await
+            .unwrap_err();
+        format!("{:#}", anyhow::Error::from(error))
+    }
+
+    #[tokio::test]
+    async fn what_the_system_says_is_said_once_and_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let taken = listener.local_addr().unwrap();
+        let missing = format!("unix:{}/no/registry.sock", dir.path().display());
+        for (addr, what, fix) in [
+            (taken.to_string(), "os error 98", "stop it"),
+            (
+                missing,
+                "os error 2",
+                "make it, or choose another path with `http.addr`",
+            ),
+            (
+                "name.invalid:5000".to_owned(),
+                "name.invalid:5000",
+                "use `:PORT`",
+            ),
+        ] {
+            let said = refused(&addr).await;
+            assert_eq!(said.matches(what).count(), 1, "{said}");
+            assert!(said.contains(fix), "{said}");
         }
     }
 }

@@ -364,3 +364,25 @@ fn a_health_check_needs_no_trust_and_finds_the_address_itself() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("unhealthy: https://127.0.0.1:"));
 }
+
+#[test]
+fn an_address_without_a_scheme_is_a_registry_and_a_file_that_is_not_there_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path(), &["localhost"], 4000);
+    let server = Running::start(folder.path());
+    let address = format!("localhost:{}", server.1);
+    let (with_scheme, _) = examine(folder.path(), &[&format!("https://{address}"), "--no-push"]);
+    let (without, _) = examine(folder.path(), &[&address, "--no-push"]);
+    assert!(without.is_array(), "{without}");
+    assert_eq!(without, with_scheme);
+    let output = registryd(folder.path())
+        .args(["doctor", "nope.yml"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.starts_with("error: the configuration file cannot be read\n"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -14,6 +14,8 @@ mod acme;
 mod listings;
 mod log;
 mod metrics;
+mod password_file;
 mod probes;
 mod running;
 mod service_manager;
+mod sockets;

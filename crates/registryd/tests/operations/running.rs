@@ -107,8 +107,17 @@ impl Running {
     }
 
     pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.wait()
+    }
+
+    /// SIGTERM
+    pub(crate) fn ask_to_stop(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
@@ -179,7 +188,7 @@ impl Answer {
     }
 }
 
-fn exchange(address: &str, request: &str, body: &[u8]) -> Answer {
+pub(crate) fn exchange(address: &str, request: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     let host = if request.to_lowercase().contains("\r\nhost:") {
         ""

@@ -69,6 +69,13 @@ impl Lab {
         std::fs::write(self.path(), file(users)).unwrap();
     }
 
+    /// Puts a new file in its place, as `registryd htpasswd` does.
+    fn replace(&self, users: &[(&str, &str, u32)]) {
+        let new = self.directory.path().join("new");
+        std::fs::write(&new, file(users)).unwrap();
+        std::fs::rename(new, self.path()).unwrap();
+    }
+
     fn options(&self) -> HtpasswdOptions {
         let problems = Arc::clone(&self.problems);
         HtpasswdOptions::new()

@@ -30,7 +30,7 @@ async fn a_changed_file_counts_at_once_and_not_more_often_than_every_second() {
     let (lab, authenticator) = Lab::with(&[("alice", "old", 4), ("bob", "b", 4)]);
     login(&authenticator, "alice", "old").await.unwrap();
     login(&authenticator, "bob", "b").await.unwrap();
-    lab.write(&[("alice", "new", 4), ("carol", "c", 4)]);
+    lab.replace(&[("alice", "new", 4), ("carol", "c", 4)]);
 
     lab.clock.advance(Duration::from_millis(999));
     login(&authenticator, "alice", "old").await.unwrap();
@@ -131,7 +131,7 @@ async fn a_file_that_goes_or_breaks_changes_nothing_and_is_reported_once() {
         assert!(reason.contains(lab.path().to_str().unwrap()), "{reason}");
     }
     lab.write(&[("bob", "b", 4)]);
-    lab.tick();
+    lab.clock.advance(Duration::from_secs(60));
     login(&authenticator, "bob", "b").await.unwrap();
     assert_wrong(login(&authenticator, "alice", "a").await);
     assert_eq!(lab.problems(), []);
@@ -152,6 +152,7 @@ async fn bad_lines_of_a_new_file_are_reported_and_the_others_count() {
     let (lab, authenticator) = Lab::with(&[("alice", "a", 4), ("bob", "b", 4)]);
     let new = file(&[("bob", "b", 4)]) + "alice:$apr1$x$y\nnonsense\n";
     std::fs::write(lab.path(), new).unwrap();
+    lab.clock.advance(Duration::from_secs(60));
     for _ in 0..3 {
         lab.tick();
         assert_wrong(login(&authenticator, "alice", "a").await);
@@ -172,9 +173,71 @@ async fn an_emptied_file_shuts_everybody_out() {
     let (lab, authenticator) = Lab::with(&[("alice", "a", 4)]);
     login(&authenticator, "alice", "a").await.unwrap();
     std::fs::write(lab.path(), "").unwrap();
+    set_time(&lab);
+    for _ in 0..2 {
+        lab.tick();
+        login(&authenticator, "alice", "a").await.unwrap();
+        assert_eq!(lab.problems(), []);
+    }
     lab.tick();
     assert_wrong(login(&authenticator, "alice", "a").await);
     assert_eq!(lab.problems(), [ProblemKind::NoUsers]);
+}
+
+/// As an editor or Apache's `htpasswd -D` writes: emptied first, then filled from the beginning.
+#[tokio::test]
+async fn a_file_rewritten_in_place_locks_nobody_out_in_between() {
+    let (lab, authenticator) = Lab::with(&[("alice", "a", 4), ("bob", "b", 4)]);
+    let whole = std::fs::read_to_string(lab.path()).unwrap();
+    for end in [0, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+        // However long ago the last change was.
+        lab.clock.advance(Duration::from_secs(60));
+        login(&authenticator, "bob", "b").await.unwrap();
+        set_time(&lab);
+        std::fs::write(lab.path(), &whole[..end]).unwrap();
+        set_time(&lab);
+        lab.tick();
+        login(&authenticator, "alice", "a").await.unwrap();
+        login(&authenticator, "bob", "b").await.unwrap();
+        std::fs::write(lab.path(), &whole).unwrap();
+        lab.tick();
+        login(&authenticator, "bob", "b").await.unwrap();
+    }
+    assert!(
+        lab.problems()
+            .iter()
+            .all(|problem| matches!(problem, ProblemKind::NotReloaded(_)))
+    );
+}
+
+/// A user who is removed in place is refused as soon as nobody seems to write any more, even if the
+/// times of the file are ahead of the clock.
+#[tokio::test]
+async fn a_user_removed_in_place_is_refused_two_seconds_later() {
+    for ahead in [false, true] {
+        let (lab, authenticator) = Lab::with(&[("alice", "a", 4), ("bob", "b", 4)]);
+        login(&authenticator, "bob", "b").await.unwrap();
+        lab.write(&[("alice", "a", 4)]);
+        set_time(&lab);
+        if ahead {
+            let file = std::fs::File::options().write(true).open(lab.path());
+            let far = SystemTime::now() + Duration::from_secs(3600);
+            file.unwrap().set_modified(far).unwrap();
+        }
+        lab.tick();
+        login(&authenticator, "bob", "b").await.unwrap();
+        for _ in 0..3 {
+            lab.tick();
+            login(&authenticator, "alice", "a").await.unwrap();
+        }
+        assert_wrong(login(&authenticator, "bob", "b").await);
+    }
+}
+
+/// Gives the file the time of the lab's clock.
+fn set_time(lab: &Lab) {
+    let file = std::fs::File::options().write(true).open(lab.path());
+    file.unwrap().set_modified(lab.clock.now()).unwrap();
 }
 
 /// A verification under way belongs to the file it began with, and so does what it finds.
@@ -188,7 +251,7 @@ async fn a_verification_that_outlives_its_file_is_not_remembered() {
         HtpasswdAuthenticator::open_with(&lab.path(), lab.options(), check).unwrap();
     let mut before = Box::pin(login(&authenticator, "alice", "a"));
     assert!(poll(before.as_mut()).is_pending());
-    lab.write(&[("bob", "b", 4)]);
+    lab.replace(&[("bob", "b", 4)]);
     lab.tick();
     let mut after = Box::pin(login(&authenticator, "alice", "a"));
     assert!(poll(after.as_mut()).is_pending());
@@ -256,7 +319,7 @@ async fn a_host_that_panics_over_a_problem_still_gets_the_new_file() {
     let authenticator = lab.open_with(lab.options().on_problem(|problem| panic!("{problem}")));
     let new = file(&[("bob", "b", 10)]) + "nonsense\n";
     std::fs::write(lab.path(), new).unwrap();
-    lab.tick();
+    lab.clock.advance(Duration::from_secs(60));
     assert_wrong(login(&authenticator, "alice", "a").await);
     login(&authenticator, "bob", "b").await.unwrap();
 }
@@ -264,7 +327,7 @@ async fn a_host_that_panics_over_a_problem_still_gets_the_new_file() {
 #[tokio::test]
 async fn a_request_that_goes_away_takes_no_look_with_it() {
     let (lab, authenticator) = Lab::with(&[("alice", "a", 4)]);
-    lab.write(&[("bob", "b", 4)]);
+    lab.replace(&[("bob", "b", 4)]);
     lab.tick();
     {
         let gone = pin!(login(&authenticator, "alice", "a"));

@@ -1,6 +1,6 @@
 //! `registryd doctor`: what is wrong with a registry, or with the place where one is to run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -13,10 +13,11 @@ use oci_core::RepositoryName;
 use serde::Serialize;
 
 use self::reach::Look;
-use super::client::{ClientCertificate, Target};
+use super::client::{ClientCertificate, Connection, Target, wants_a_certificate};
 use super::{entrypoint, password};
 use crate::cli::out::say;
-use crate::config::Loader;
+use crate::config::{ListenAddr, Loader};
+use crate::tls::Seen;
 
 mod clients;
 mod data;
@@ -26,7 +27,7 @@ mod trust;
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
-    /// A registry, as in `https://registry.lan:5000`, or a configuration file, whose data directory is
+    /// A registry, as in `https://registry.lan:5000` or `registry.lan:5000`, or a configuration file, whose data directory is
     /// looked at; by default the configuration of this container or of the environment.
     what: Option<String>,
     /// Trust the authorities of this PEM file too.
@@ -99,12 +100,16 @@ impl Finding {
 /// Exits with 0 if all is well, with 1 after warnings, with 2 after errors.
 pub(super) fn run(doctor: &Doctor) -> anyhow::Result<ExitCode> {
     let findings = match &doctor.what {
-        Some(url) if url.contains("://") => {
-            let target: Target = url.parse().map_err(anyhow::Error::msg)?;
+        Some(what) if what.contains("://") || is_address(what) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .context("cannot start the async runtime")?;
+            let target = if what.contains("://") {
+                what.parse().map_err(anyhow::Error::msg)?
+            } else {
+                runtime.block_on(with_scheme(what))?
+            };
             let look = Look {
                 target: &target,
                 cacert: doctor.cacert.as_deref(),
@@ -119,9 +124,7 @@ pub(super) fn run(doctor: &Doctor) -> anyhow::Result<ExitCode> {
             let mut loader = Loader::from_process();
             let path = path.as_ref().map(PathBuf::from);
             let by_variable = std::env::var_os("REGISTRY_CONFIGURATION_PATH").is_some();
-            if let Some(path) =
-                path.or_else(|| entrypoint::configuration().filter(|_| !by_variable))
-            {
+            if let Some(path) = path.or_else(|| entrypoint::of_image().filter(|_| !by_variable)) {
                 loader = loader.path(path);
             }
             data::examine(&loader.load()?.config)
@@ -134,6 +137,30 @@ pub(super) fn run(doctor: &Doctor) -> anyhow::Result<ExitCode> {
         Some(Severity::Warning) => ExitCode::from(1),
         Some(Severity::Error) => ExitCode::from(2),
     })
+}
+
+/// Whether it is an address as images name it, `registry.lan:5000`, and no file.
+fn is_address(what: &str) -> bool {
+    !Path::new(what).exists()
+        && matches!(
+            what.parse::<ListenAddr>(),
+            Ok(ListenAddr::Tcp { host: Some(_), .. })
+        )
+}
+
+/// The registry at an address, over TLS if it speaks that.
+async fn with_scheme(address: &str) -> anyhow::Result<Target> {
+    let of = |scheme| -> anyhow::Result<Target> {
+        let url = format!("{scheme}://{address}");
+        url.parse().map_err(anyhow::Error::msg)
+    };
+    let target = of("https")?;
+    let seen = Seen::default();
+    match Connection::open(&target, seen.recording(None)?).await {
+        Ok(_) => Ok(target),
+        Err(error) if wants_a_certificate(&seen, &error) => Ok(target),
+        Err(_) => of("http"),
+    }
 }
 
 /// `Authorization` for a user, whose password is asked for.

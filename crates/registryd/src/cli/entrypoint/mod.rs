@@ -54,6 +54,15 @@ pub(super) fn configuration() -> Option<PathBuf> {
     (first.exists() || second.exists()).then(|| mounted(first, [first, second]))
 }
 
+/// The configuration that commands beside the server take in a container of the image, whose environment has
+/// [`IMAGE`]. Elsewhere a file at these places is of another program, and `serve` does not read it either.
+pub(super) fn of_image() -> Option<PathBuf> {
+    std::env::var_os(IMAGE).and_then(|_| configuration())
+}
+
+/// Set in the image, so that what runs in a container knows it.
+const IMAGE: &str = "REGISTRYD_IMAGE";
+
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
     Ourselves(Vec<OsString>),

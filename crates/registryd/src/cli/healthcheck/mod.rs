@@ -117,7 +117,7 @@ fn is_healthy(status: StatusCode) -> bool {
 fn of_configuration(path: Option<PathBuf>) -> anyhow::Result<Target> {
     let mut loader = Loader::from_process();
     let named_by_variable = std::env::var_os("REGISTRY_CONFIGURATION_PATH").is_some();
-    let path = path.or_else(|| entrypoint::configuration().filter(|_| !named_by_variable));
+    let path = path.or_else(|| entrypoint::of_image().filter(|_| !named_by_variable));
     if let Some(path) = path {
         loader = loader.path(path);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     super::{Loader, Severity, StorageDriver},
-    IMAGE, SMALL, errors, loaded, refused, value, warnings, whats,
+    IMAGE, SMALL, errors, load, loaded, refused, value, warnings, whats,
 };
 
 #[test]
@@ -94,6 +94,53 @@ error: an empty variable would remove authentication
     // Nothing to remove: said, not refused.
     let open = loaded(SMALL, &[("REGISTRY_AUTH", "")]);
     assert_eq!(warnings(&open), ["`auth` names no type of authentication"]);
+}
+
+#[test]
+fn an_empty_variable_does_not_remove_what_the_file_protects_with() {
+    let files = "certificate: /c, key: /k, clientcas: [/ca], minimumtls: tls1.3";
+    let text = format!(
+        "version: 0.1\nstorage: inmemory\nhttp: {{addr: ':5000', tls: {{{files}}}}}\nauth: {{htpasswd: {{path: /p, realm: r}}}}\n"
+    );
+    for (names, paths) in [
+        (&["REGISTRY_HTTP"][..], &["http"][..]),
+        (&["REGISTRY_HTTP_TLS"], &["http.tls"]),
+        (
+            &["REGISTRY_HTTP_TLS_CERTIFICATE", "REGISTRY_HTTP_TLS_KEY"],
+            &["http.tls.certificate", "http.tls.key"],
+        ),
+        (&["REGISTRY_HTTP_TLS_CLIENTCAS"], &["http.tls.clientcas"]),
+        (
+            &["REGISTRY_HTTP_TLS_CLIENTCAS_0"],
+            &["http.tls.clientcas.0"],
+        ),
+        (&["REGISTRY_HTTP_TLS_MINIMUMTLS"], &["http.tls.minimumtls"]),
+        (&["REGISTRY_AUTH_HTPASSWD"], &["auth.htpasswd"]),
+        (&["REGISTRY_AUTH_HTPASSWD_PATH"], &["auth.htpasswd.path"]),
+    ] {
+        for empty in ["", " ", "~", "''"] {
+            let variables: Vec<_> = names.iter().map(|name| (*name, empty)).collect();
+            let error = refused(&text, &variables);
+            let want: Vec<_> = paths
+                .iter()
+                .map(|path| format!("an empty variable would remove `{path}`"))
+                .collect();
+            assert_eq!(errors(&error), want);
+            let place = format!("environment variable {}", names[0]);
+            assert!(error.to_string().contains(&place), "{error}");
+        }
+        // Nothing to remove, as the templates of compose files leave it.
+        let small = format!("{SMALL}auth: none\n");
+        let variables: Vec<_> = names.iter().map(|name| (*name, "")).collect();
+        if ["http", "http.tls", "http.tls.certificate"].contains(&paths[0]) {
+            load(&small, &variables).unwrap_or_else(|error| panic!("{names:?}: {error}"));
+        }
+    }
+    // What is meant is said.
+    let plain = loaded(&text, &[("REGISTRY_HTTP_TLS", "{}")]);
+    assert_eq!(plain.config.http.tls, None);
+    let realm = loaded(&text, &[("REGISTRY_AUTH_HTPASSWD_REALM", "")]);
+    assert_eq!(value(&realm, "auth.htpasswd.path"), "/p");
 }
 
 #[test]
@@ -272,6 +319,63 @@ fn unknown_variables_that_would_protect_or_place_content_are_refused() {
 }
 
 #[test]
+fn variables_that_ask_for_tls_or_a_login_in_another_place_are_refused_with_the_right_one() {
+    for (name, meant) in [
+        ("REGISTRY_TLS_CERTIFICATE", "REGISTRY_HTTP_TLS_CERTIFICATE"),
+        ("REGISTRY_TLS_KEY", "REGISTRY_HTTP_TLS_KEY"),
+        ("REGISTRY_HTTP_CERTIFICATE", "REGISTRY_HTTP_TLS_CERTIFICATE"),
+        ("REGISTRY_HTTP_KEY", "REGISTRY_HTTP_TLS_KEY"),
+        (
+            "REGISTRY_HTTPS_CERTIFICATE",
+            "REGISTRY_HTTP_TLS_CERTIFICATE",
+        ),
+        ("REGISTRY_CERTIFICATE", "REGISTRY_HTTP_TLS_CERTIFICATE"),
+        ("REGISTRY_HTTP_CLIENTCAS", "REGISTRY_HTTP_TLS_CLIENTCAS"),
+        ("REGISTRY_HTTPS", "REGISTRY_HTTP_TLS"),
+        ("REGISTRY_TLS", "REGISTRY_HTTP_TLS"),
+        ("REGISTRY_HTPASSWD", "REGISTRY_AUTH_HTPASSWD"),
+        ("REGISTRY_HTPASSWD_PATH", "REGISTRY_AUTH_HTPASSWD_PATH"),
+        (
+            "REGISTRY_AUTHENTICATION_HTPASSWD_PATH",
+            "REGISTRY_AUTH_HTPASSWD_PATH",
+        ),
+        ("REGISTRY_AUTHENTICATION", "REGISTRY_AUTH"),
+    ] {
+        let error = refused(SMALL, &[(name, "/x")]);
+        let what = format!("unknown environment variable `{name}`");
+        assert_eq!(errors(&error), [what]);
+        let fix = format!("did you mean `{meant}`?");
+        assert!(error.to_string().contains(&fix), "{name}: {error}");
+    }
+    // Words without a key that was meant.
+    for name in [
+        "REGISTRY_TLS_ENABLED",
+        "REGISTRY_SSL",
+        "REGISTRY_HTTP_AUTH_USERS",
+    ] {
+        let error = refused(SMALL, &[(name, "true")]);
+        assert_eq!(
+            errors(&error),
+            [format!("unknown environment variable `{name}`")]
+        );
+    }
+    // Of clients, of links, or with nothing in them.
+    for (name, written) in [
+        ("REGISTRY_TLS_VERIFY", "false"),
+        ("REGISTRY_ENV_REGISTRY_HTTP_TLS_CERTIFICATE", "/c"),
+        ("REGISTRY_KEY", "k"),
+        ("REGISTRY_EMAIL", "ops@example.com"),
+        ("REGISTRY_TLS_ENABLED", ""),
+    ] {
+        let loaded = loaded(SMALL, &[(name, written)]);
+        assert_eq!(
+            warnings(&loaded),
+            [format!("unknown environment variable `{name}` is ignored")]
+        );
+    }
+}
+
+#[test]
 fn variables_of_others_are_let_alone() {
     let loaded = loaded(
         SMALL,
@@ -282,6 +386,10 @@ fn variables_of_others_are_let_alone() {
             ("REGISTRY_SERVICE_HOST", "10.43.0.7"),
             ("REGISTRY_SERVICE_PORT_HTTP", "5000"),
             ("REGISTRY_AUTH_PORT", "tcp://10.43.0.8:5001"),
+            ("REGISTRY_TLS_PORT", "tcp://10.43.0.8:443"),
+            ("REGISTRY_TLS_PORT_443_TCP_PROTO", "tcp"),
+            ("REGISTRY_TLS_SERVICE_HOST", "10.43.0.8"),
+            ("REGISTRY_HTTPS_SERVICE_PORT_HTTPS", "443"),
             ("REGISTRY_AUTH_SERVICE_HOST", "10.43.0.8"),
             ("REGISTRY_STORAGE_PORT", "tcp://10.43.0.9:1"),
             ("REGISTRY_STORAGE_PORT_1_TCP", "tcp://10.43.0.9:1"),
@@ -333,8 +441,49 @@ fn a_variable_names_the_file() {
 
 #[test]
 fn a_text_that_is_no_yaml_is_still_a_text() {
-    for secret in ["p@ss: word", "%abc", "@x", "*star", "[half", "{", "a: b: c"] {
-        let loaded = loaded(SMALL, &[("REGISTRY_HTTP_SECRET", secret)]);
+    for secret in [
+        "p@ss: word",
+        "%abc",
+        "@x",
+        "*star",
+        "[half",
+        "{",
+        "a: b: c",
+        "&a",
+        "&a b",
+        "!a",
+        "!a b",
+        "!!a",
+        "#a",
+        "# a",
+        "|",
+        "|a",
+        "| a",
+        ">",
+        ">-",
+        "> a",
+        "...",
+    ] {
+        let mut variables = vec![
+            ("REGISTRY_HTTP_SECRET", secret),
+            ("REGISTRY_LOG_FIELDS_SECRET", secret),
+        ];
+        // A list of one needs no brackets; what could be a list or a mapping is one.
+        let is_one = !secret.starts_with(['[', '{', '.']) && !secret.contains(": ");
+        if is_one {
+            variables.push(("REGISTRY_HTTP_HEADERS_X-SECRET", secret));
+        }
+        let loaded = loaded(SMALL, &variables);
         assert_eq!(loaded.config.http.secret.as_ref().unwrap().expose(), secret);
+        assert_eq!(value(&loaded, "log.fields.secret"), secret);
+        if is_one {
+            assert_eq!(value(&loaded, "http.headers.x-secret.0"), secret);
+        }
+    }
+    // A block is one, and so is a tag that only says text.
+    for (written, read) in [("|\n  a\n  b\n", "a\nb\n"), ("!!str 5", "5"), ("~", "")] {
+        let loaded = loaded(SMALL, &[("REGISTRY_HTTP_SECRET", written)]);
+        let secret = loaded.config.http.secret.as_ref();
+        assert_eq!(secret.map_or("", |secret| secret.expose()), read);
     }
 }

@@ -681,3 +681,60 @@ fn metrics_without_a_listener_are_warned_of() {
     let with = loaded(&debug("addr: ':2', prometheus: {enabled: true}"), &[]);
     assert!(with.diagnostics.is_empty(), "{}", with.diagnostics);
 }
+
+#[test]
+fn what_asks_for_tls_or_a_login_under_another_name_is_refused() {
+    for (addition, what) in [
+        (
+            "HTTP: {addr: ':1', tls: {certificate: /c, key: /k}}",
+            "unknown key `HTTP`",
+        ),
+        ("httpp: {tls: {local: {hosts: [a]}}}", "unknown key `httpp`"),
+        (
+            "authentication: {htpasswd: {path: /p}}",
+            "unknown key `authentication`",
+        ),
+        ("authentication: htpasswd", "unknown key `authentication`"),
+        (
+            "server: {listeners: [{tls: {cert: /c}}]}",
+            "unknown key `server`",
+        ),
+        ("https: {certificate: /c}", "unknown key `https`"),
+    ] {
+        let error = refused(&format!("{SMALL}{addition}\n"), &[]);
+        assert_eq!(errors(&error), [what], "{addition}");
+    }
+    let below = SMALL.replace("':5000'", "':5000', https: {certificate: /c, key: /k}");
+    let error = refused(&below, &[]);
+    assert_eq!(errors(&error), ["unknown key `https` in `http`"]);
+    assert!(
+        error.to_string().contains("did you mean `http.tls`?"),
+        "{error}"
+    );
+    // With nothing asked for, or only kept for others to refer to.
+    for addition in [
+        "HTTP: {addr: ':1'}",
+        "listeners: [{tls: {enabled: false}}]",
+        "x-files: {tls: {certificate: /c, key: /k}}",
+    ] {
+        let loaded = loaded(&format!("{SMALL}{addition}\n"), &[]);
+        assert_eq!(warnings(&loaded).len(), 1, "{addition}");
+    }
+}
+
+#[test]
+fn one_driver_under_both_of_its_names_is_two() {
+    let text =
+        "version: 0.1\nhttp: {addr: ':1'}\nstorage:\n  s3: {bucket: a}\n  s3aws: {bucket: b}\n";
+    let error = refused(text, &[]);
+    assert!(
+        error.to_string().starts_with(
+            "\
+error: more than one storage driver: `storage.s3`, `storage.s3aws`
+  --> config.yml:4:3
+  --> config.yml:5:3
+"
+        ),
+        "{error}"
+    );
+}

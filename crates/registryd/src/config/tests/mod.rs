@@ -3,6 +3,7 @@
 mod buckets;
 mod cases;
 mod environment;
+mod exposure;
 mod file;
 mod guides;
 mod keys;

@@ -25,6 +25,10 @@ fn what_would_serve_or_protect_something_else_is_refused() {
             "notifications: {endpoints: [{name: a, url: http://b}]}",
             "`notifications.endpoints` is not supported",
         ),
+        (
+            "middleware: {storage: [{name: cloudfront, options: {baseurl: https://cdn.example}}]}",
+            "`middleware` is not supported",
+        ),
     ] {
         let error = refused(&format!("{SMALL}{addition}\n"), &[]);
         assert_eq!(errors(&error), [what], "{addition}");
@@ -42,7 +46,6 @@ fn what_would_serve_or_protect_something_else_is_refused() {
 fn the_rest_is_ignored_with_a_warning_and_refused_when_strict() {
     for addition in [
         "redis: {addr: 'redis:6379'}",
-        "middleware: {storage: [{name: cloudfront}]}",
         "compatibility: {schema1: {enabled: true}}",
         "reporting: {bugsnag: {apikey: k}}",
         "validation: {manifests: {indexes: {platforms: none}}}",
@@ -67,7 +70,7 @@ fn what_is_switched_off_is_no_news() {
 proxy: {{remoteurl: ''}}
 notifications: {{endpoints: []}}
 redis:
-middleware: {{}}
+middleware: {{storage: [{{name: cloudfront, disabled: true}}]}}
 compatibility: {{schema1: {{enabled: false}}}}
 log: {{reportcaller: false, hooks: [{{type: mail, disabled: true}}]}}
 "
