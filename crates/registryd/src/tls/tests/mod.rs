@@ -132,9 +132,9 @@ fn client_with(
 fn shake(
     server: &Arc<rustls::ServerConfig>,
     client: ClientConfig,
-    name: &'static str,
+    name: &str,
 ) -> Result<ClientConnection, rustls::Error> {
-    let name = ServerName::try_from(name).unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::new(client), name)?;
     let mut server = ServerConnection::new(Arc::clone(server))?;
     loop {
