@@ -2,7 +2,7 @@
 //!
 //! A permitted DNS name covers every name below it (RFC 5280, section 4.2.1.10), so that `dev` would be all of
 //! that TLD. A single label is therefore permitted and what lies below it excluded, as `.dev`: a leading dot is
-//! not in the RFC, but OpenSSL, Go, GnuTLS and webpki all take it for the names below.
+//! not in the RFC, but OpenSSL, Go, `GnuTLS` and webpki all take it for the names below.
 
 use std::collections::BTreeSet;
 use std::fmt;

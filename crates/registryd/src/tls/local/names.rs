@@ -17,7 +17,7 @@ pub(super) fn parse(hosts: &[String]) -> anyhow::Result<BTreeSet<SubjectName>> {
     for host in hosts {
         let name = named(host)?;
         if let SubjectName::Dns(name) = &name
-            && name.ends_with(".svc")
+            && name.strip_suffix(".svc").is_some()
         {
             names.insert(SubjectName::Dns(format!("{name}.cluster.local")));
         }
@@ -62,6 +62,10 @@ pub(crate) fn problem(name: &str) -> Option<&'static str> {
     };
     if !labels.split('.').all(fits) {
         return Some("its labels are not made of letters, digits and inner `-`");
+    }
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|b| b.is_ascii_digit()) {
+        return Some("it ends in a number, as addresses do, and is none");
     }
     if labels.len() != name.len() && !labels.contains('.') {
         return Some("the `*` would stand for too much");
@@ -127,6 +131,8 @@ mod tests {
             "*.lan",
             "a.*.b",
             "ä.lan",
+            "999.1.1.1",
+            "10.0.0",
         ] {
             assert!(parse(&[host.to_owned()]).is_err(), "{host:?}");
         }
