@@ -466,6 +466,48 @@ fn a_file_that_is_missing_is_not_asked_for_on_the_network() {
     );
 }
 
+#[test]
+fn what_openssl_makes_for_a_tutorial_is_warned_of_when_it_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut parameters = CertificateParams::default();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let own = parameters.self_signed(&key).unwrap();
+    std::fs::write(dir.path().join("tls.crt"), own.pem()).unwrap();
+    let shown = said(&run(dir.path(), &["cert", "show", "tls.crt"]));
+    assert!(shown.contains("names        none"), "{shown}");
+    assert!(
+        shown.contains("if a server shows it: the certificate has no subjectAltName"),
+        "{shown}"
+    );
+    // An authority that is for signing alone has no names, and needs none.
+    run(
+        dir.path(),
+        &["cert", "new", "--host", "r.lan", "--out", "made"],
+    );
+    let shown = said(&run(dir.path(), &["cert", "show", "made/ca.crt"]));
+    assert!(
+        !shown.contains("warning") && !shown.contains("names"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn cert_new_prints_a_command_that_works_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = ["--host", "registry.lan", "--host", "hub.lan"];
+    let made = said(&run(
+        dir.path(),
+        &[&["cert", "new", "--out", "made"], &hosts[..]].concat(),
+    ));
+    assert!(
+        made.contains("trust docker registry.lan:PORT") && made.contains("--ca made/ca.crt"),
+        "{made}"
+    );
+    let no_host = run(dir.path(), &["cert", "new", "--host", "999.1.1.1"]);
+    assert!(!no_host.status.success(), "{}", said(&no_host));
+}
+
 fn trust_and_untrust(registry: &str, in_files: &str) {
     let dir = tempfile::tempdir().unwrap();
     let made = run(

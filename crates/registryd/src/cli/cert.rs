@@ -56,8 +56,9 @@ fn new(hosts: &[String], out: &Path) -> anyhow::Result<ExitCode> {
     let host = hosts.first().map_or("HOST", String::as_str);
     say!(
         "\nServe it with `http.tls.certificate` and `http.tls.key`. On each client, without `:PORT` if that is 443:\n  \
-         registryd trust docker {host}:PORT --fingerprint {} --ca ca.crt --apply",
-        authority.fingerprint
+         registryd trust docker {host}:PORT --fingerprint {} --ca {} --apply",
+        authority.fingerprint,
+        local.authority_path().display()
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -83,22 +84,30 @@ fn show(what: &str) -> anyhow::Result<ExitCode> {
         if number > 0 {
             say!("");
         }
-        print(&facts, now);
-        // Names and time matter for the server's own; a chain is not asked for names.
-        if number == 0 && !facts.is_ca {
+        // Names matter for the server's own; a chain is not asked for them. `openssl req -x509` makes the
+        // server's own so that it may sign, too: what is for nothing else by its key usage is no server's.
+        let shown = !hosts.is_empty();
+        let own = number == 0 && (shown || !facts.only_signs);
+        print(&facts, own, now);
+        if own {
+            let when = if facts.is_ca && !shown {
+                "if a server shows it: "
+            } else {
+                ""
+            };
             for warning in warnings::about(&facts, &hosts, now) {
-                say!("warning      {warning}");
+                say!("warning      {when}{warning}");
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(facts: &tls::Facts, now: OffsetDateTime) {
+fn print(facts: &tls::Facts, own: bool, now: OffsetDateTime) {
     let names: Vec<_> = facts.names.iter().map(ToString::to_string).collect();
     say!("subject      {}", facts.subject);
     say!("issuer       {}", facts.issuer);
-    if !facts.is_ca {
+    if own || !facts.is_ca {
         say!(
             "names        {}",
             if names.is_empty() {

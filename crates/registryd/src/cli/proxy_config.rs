@@ -1,12 +1,14 @@
 //! `registryd proxy-config`: what a proxy in front of the registry needs, to be pasted.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use http::uri::Authority;
 
 use crate::cli::out;
+use crate::tls::host_name_problem;
 
 /// Arguments of `registryd proxy-config`.
 #[derive(Debug, Args)]
@@ -17,11 +19,17 @@ pub(super) struct ProxyConfig {
     #[arg(
         long,
         value_name = "HOST[:PORT]",
-        default_value = "registry.example.com"
+        default_value = "registry.example.com",
+        value_parser = host
     )]
     host: Authority,
     /// Where the proxy reaches this registry, over plain HTTP.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:5000",
+        value_parser = host
+    )]
     upstream: Authority,
     /// The certificate with its chain, in PEM. For haproxy, with the private key behind it.
     #[arg(long, value_name = "FILE", value_parser = path)]
@@ -42,6 +50,19 @@ enum Proxy {
 pub(super) fn run(arguments: &ProxyConfig) -> ExitCode {
     out::print(arguments);
     ExitCode::SUCCESS
+}
+
+/// A host, with or without a port. What URLs allow there besides means something else in each of the files.
+fn host(text: &str) -> Result<Authority, String> {
+    let authority: Authority = text.parse().map_err(|error| format!("{error}"))?;
+    let host = authority.host();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    let problem = host_name_problem(&host.trim_end_matches('.').to_ascii_lowercase());
+    match problem {
+        Some(problem) if !address => Err(format!("it is no host: {problem}")),
+        _ if text.contains('@') => Err("it is no host, for it has an `@`".to_owned()),
+        _ => Ok(authority),
+    }
 }
 
 /// A path that can stand in any of the files as it is.
@@ -158,6 +179,13 @@ mod tests {
         assert!(printed(&["nginx", "--certificate", "/a b"]).is_err());
         assert!(printed(&["nginx", "--certificate", "/a;}"]).is_err());
         assert!(printed(&["nginx", "--host", "a b"]).is_err());
+        for host in ["x;evil", "x'y", "user@x", "999.1.1.1", "a$b.lan"] {
+            assert!(printed(&["nginx", "--host", host]).is_err(), "{host}");
+            assert!(printed(&["nginx", "--upstream", host]).is_err(), "{host}");
+        }
+        for host in ["r.lan:8443", "10.0.0.5", "[fd00::1]:5000", "registry"] {
+            assert!(printed(&["nginx", "--host", host]).is_ok(), "{host}");
+        }
         assert!(printed(&["apache"]).is_err());
     }
 

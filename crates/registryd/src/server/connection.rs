@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::Limits;
 use super::app::{App, Sending};
 use super::guard::{Activity, Guarded, TimedBody};
+use super::handshakes::Handshakes;
 use super::listener::{Peer, Socket};
 use super::places::Place;
 use super::prefixed::{Prefixed, Version};
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub(super) app: App,
     pub(super) limits: Arc<Limits>,
     pub(super) tls: Option<Arc<LiveTls>>,
+    /// What is said of those that fail.
+    pub(super) handshakes: Arc<Handshakes>,
     /// Turns true when the process shall stop.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -63,7 +66,7 @@ impl Shared {
         match self.unless_told(activity, limit, limit, handshake).await {
             Some(Ok(Some(stream))) => self.http(stream, peer, activity).await,
             Some(Ok(None)) => {}
-            Some(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Some(Err(error)) => self.handshakes.failed(&peer, &error),
             None => tracing::debug!(%peer, "TLS handshake took too long"),
         }
     }

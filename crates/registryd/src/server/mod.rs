@@ -11,6 +11,7 @@ pub mod app;
 mod connection;
 mod forwarded;
 mod guard;
+mod handshakes;
 mod listener;
 mod places;
 mod prefixed;

@@ -30,6 +30,7 @@ pub async fn run(
         app,
         limits: Arc::clone(&limits),
         tls,
+        handshakes: Arc::default(),
         stopping,
     };
     let places = Places::new(limits.connections);

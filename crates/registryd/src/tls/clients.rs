@@ -3,11 +3,19 @@
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
+use x509_parser::asn1_rs::Sequence;
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::config::ClientAuth;
 
@@ -72,7 +80,10 @@ impl ClientCertVerifier for Unchecked {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        match old_key(certificate) {
+            Some(key) => verify_with_key(message, &key, signature, algorithms),
+            None => verify_tls12_signature(message, certificate, signature, algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -82,7 +93,10 @@ impl ClientCertVerifier for Unchecked {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        match old_key(certificate) {
+            Some(key) => verify_tls13_signature_with_raw_key(message, &key, signature, algorithms),
+            None => verify_tls13_signature(message, certificate, signature, algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -90,4 +104,39 @@ impl ClientCertVerifier for Unchecked {
             .signature_verification_algorithms
             .supported_schemes()
     }
+}
+
+/// The key of a certificate that is no X.509 v3, as `openssl x509 -req` makes it without `-extfile`: webpki does
+/// not read those, but who checks nothing else needs no more than the key.
+fn old_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    (certificate.version() != X509Version::V3)
+        .then(|| SubjectPublicKeyInfoDer::from(certificate.public_key().raw.to_vec()))
+}
+
+/// What rustls does for TLS 1.3 alone: checks a signature with a key that no certificate comes with.
+fn verify_with_key(
+    message: &[u8],
+    key: &SubjectPublicKeyInfoDer<'_>,
+    signature: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let unreadable = || rustls::Error::from(CertificateError::BadEncoding);
+    let (_, info) = Sequence::from_der(key).map_err(|_| unreadable())?;
+    let (_, kind) = Sequence::from_der(&info.content).map_err(|_| unreadable())?;
+    let (_, parsed) = SubjectPublicKeyInfo::from_der(key).map_err(|_| unreadable())?;
+    let scheme = algorithms
+        .mapping
+        .iter()
+        .find(|(scheme, _)| *scheme == signature.scheme);
+    let fitting = scheme.iter().flat_map(|(_, all)| all.iter());
+    fitting
+        .filter(|one| one.public_key_alg_id().as_ref() == &*kind.content)
+        .any(|one| {
+            let bits = &parsed.subject_public_key.data;
+            one.verify_signature(bits, message, signature.signature())
+                .is_ok()
+        })
+        .then(HandshakeSignatureValid::assertion)
+        .ok_or_else(|| CertificateError::BadSignature.into())
 }

@@ -28,6 +28,10 @@ pub struct Facts {
     pub not_after: OffsetDateTime,
     /// Whether it may sign others.
     pub is_ca: bool,
+    /// Whether it is for signing alone: an authority by its key usage, which no server should show.
+    pub only_signs: bool,
+    /// Whether its extended key usage, if it has one, lets servers use it.
+    pub for_servers: bool,
     /// The kind of its key.
     pub key: String,
     /// Its fingerprint.
@@ -84,6 +88,16 @@ impl Facts {
             not_before: time(certificate.validity().not_before)?,
             not_after: time(certificate.validity().not_after)?,
             is_ca: certificate.is_ca(),
+            only_signs: certificate.is_ca()
+                && certificate.key_usage().ok().flatten().is_some_and(|usage| {
+                    let usage = usage.value;
+                    usage.key_cert_sign() && !usage.digital_signature() && !usage.key_encipherment()
+                }),
+            for_servers: certificate
+                .extended_key_usage()
+                .ok()
+                .flatten()
+                .is_none_or(|usage| usage.value.server_auth || usage.value.any),
             key,
             fingerprint: Fingerprint::of(der),
         })

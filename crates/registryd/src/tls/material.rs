@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ResolvesServerCertUsingSni, WantsServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ConfigBuilder, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
-use super::{Facts, TlsError, clients, suites};
+use super::{Facts, TlsError, chain, clients, suites};
 use crate::config::{ClientAuth, TlsVersion};
 use crate::files;
 
@@ -126,10 +127,12 @@ impl Material {
             TlsError::new(&paths.key, KEY, problem, fix)
         };
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|e| no_key(e.to_string()))?;
-        aws_lc_rs::sign::any_supported_type(&key).map_err(|e| no_key(e.to_string()))?;
+        let signer =
+            aws_lc_rs::sign::any_supported_type(&key).map_err(|e| no_key(e.to_string()))?;
         let wrong = |problem: String, fix: &str| {
             TlsError::new(&paths.certificate, CERTIFICATE, problem, fix)
         };
+        let (chain, moved) = chain::ordered(chain, signer.as_ref());
         let facts = chain
             .first()
             .and_then(|own| Facts::of(own))
@@ -139,16 +142,23 @@ impl Material {
                     "make it anew, or fetch it again from who issued it",
                 )
             })?;
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-            let fix = match error {
-                rustls::Error::InconsistentKeys(_) => format!(
-                    "it does not belong to the key {}: use the key that the certificate was made with",
-                    paths.key.display()
-                ),
-                _ => "the first certificate in the file must be the server's own, followed by its chain".to_owned(),
-            };
-            wrong(error.to_string(), &fix)
-        })?;
+        if !chain::belongs(&chain, signer.as_ref()) {
+            let fix = format!(
+                "it does not belong to the key {}: use the key that the certificate was made with",
+                paths.key.display()
+            );
+            return Err(wrong("no certificate in it fits the key".to_owned(), &fix));
+        }
+        if moved {
+            tracing::warn!(
+                "`{CERTIFICATE}`: {}: the server's own certificate is not the first in the file: it is served first \
+                 nevertheless; fix: put it first, then its chain",
+                paths.certificate.display()
+            );
+        }
+        // Not read by webpki, which knows X.509 v3 only: what Go serves is served, and warned about.
+        let certified = Arc::new(CertifiedKey::new(chain, signer));
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = if settings.http2 {
             vec![b"h2".to_vec(), b"http/1.1".to_vec()]
         } else {

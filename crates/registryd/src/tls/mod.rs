@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::config::{Tls, TlsSource};
 
 pub mod acme;
+mod chain;
 mod clients;
 mod error;
 mod facts;

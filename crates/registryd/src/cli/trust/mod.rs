@@ -32,7 +32,9 @@ pub(super) struct Trust {
     #[arg(value_name = "HOST[:PORT]")]
     registry: Remote,
     /// The SHA-256 of the authority's certificate, as the registry printed it at start.
-    #[arg(long, value_name = "SHA256", required_unless_present = "ca")]
+    ///
+    /// Without it and without `--ca`, the command says which one it sees, and stops.
+    #[arg(long, value_name = "SHA256")]
     fingerprint: Option<Fingerprint>,
     /// The authority's certificate, instead of asking the registry for it.
     #[arg(long, value_name = "FILE")]
@@ -116,6 +118,9 @@ pub(super) fn authority(
         }
         None => registry.authorities()?,
     };
+    if file.is_none() && fingerprint.is_none() {
+        bail!("{}", compare(registry, &found));
+    }
     let wanted = |der: &&CertificateDer<'_>| match fingerprint {
         Some(fingerprint) => Fingerprint::of(der) == fingerprint,
         None => true,
@@ -146,3 +151,23 @@ pub(super) fn authority(
     }
     Ok(tls::pem(der))
 }
+
+/// What to compare, where nobody has said which fingerprint is the right one.
+fn compare(registry: &Remote, found: &[CertificateDer<'_>]) -> String {
+    let may_be = |facts: &Facts| facts.is_ca || facts.issuer == facts.subject;
+    let Some(seen) = found.iter().filter_map(|der| Facts::of(der)).find(may_be) else {
+        return format!(
+            "{registry} does not show the certificate of the authority that signed its own: give that with `--ca FILE`"
+        );
+    };
+    let fingerprint = seen.fingerprint;
+    format!(
+        "which certificate shall be trusted? {registry} shows {fingerprint} ({}), but anybody could answer in its \
+         place: compare it with the `fingerprint` in the log of the registry, or on its machine with \
+         `openssl x509 -noout -fingerprint -sha256 -in ca.crt`; if it is the same, add `--fingerprint {fingerprint}`",
+        seen.subject
+    )
+}
+
+#[cfg(test)]
+mod tests;

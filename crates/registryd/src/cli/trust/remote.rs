@@ -12,10 +12,11 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
+use time::OffsetDateTime;
 
 use crate::cli::client::{bracketed, goes_without_port};
 use crate::server::app::AUTHORITY_PATH;
-use crate::tls::Seen;
+use crate::tls::{Facts, Seen, day};
 
 /// A registry as images name it: HOST:PORT, or HOST alone, which stands for port 443.
 ///
@@ -116,6 +117,9 @@ impl Remote {
 
     /// Whether a client that trusts this authority, and only it, accepts the server.
     pub(super) fn check(&self, authority: &CertificateDer<'static>) -> anyhow::Result<()> {
+        if self.chain()?.first() == Some(authority) {
+            return self.check_itself(authority);
+        }
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone())?;
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -123,6 +127,36 @@ impl Remote {
             .with_root_certificates(roots)
             .with_no_client_auth();
         self.connect(&Arc::new(config), |_| Ok(()))
+    }
+
+    /// The same where the server shows what shall be trusted. Go and OpenSSL take it also if it may sign for
+    /// others, as `openssl req -x509` makes it; webpki never does, so it cannot be asked.
+    fn check_itself(&self, own: &CertificateDer<'static>) -> anyhow::Result<()> {
+        let facts = Facts::of(own).context("the certificate cannot be read")?;
+        if !facts.covers(&self.host) {
+            let names: Vec<_> = facts.names.iter().map(ToString::to_string).collect();
+            bail!(
+                "its certificate is not for {} but for {}",
+                self.host,
+                if names.is_empty() {
+                    "no name: it has no subjectAltName".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            );
+        }
+        let now = OffsetDateTime::now_utc();
+        if now < facts.not_before || facts.not_after < now {
+            bail!(
+                "its certificate is valid from {} to {} only",
+                day(facts.not_before),
+                day(facts.not_after)
+            );
+        }
+        if !facts.for_servers {
+            bail!("its certificate is not made for servers (extendedKeyUsage)");
+        }
+        Ok(())
     }
 
     /// Shakes hands and then does something with the connection.

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    NameConstraints, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
 use super::super::SubjectName;
+use super::limits::Limits;
 
 /// A certificate and its key, in PEM.
 pub(super) struct Pair {
@@ -17,21 +17,12 @@ pub(super) struct Pair {
     pub(super) key: String,
 }
 
-/// A new authority that may sign for these names and no others.
+/// A new authority that may sign within these limits and for nothing else.
 pub(super) fn authority(
-    names: &BTreeSet<SubjectName>,
+    limits: &Limits,
     title: &str,
     now: OffsetDateTime,
 ) -> Result<Pair, rcgen::Error> {
-    let permitted_subtrees = names.iter().map(|name| match name {
-        SubjectName::Dns(name) => {
-            GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned())
-        }
-        SubjectName::Ip(address) => {
-            let bits = if address.is_ipv4() { 32 } else { 128 };
-            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*address, bits))
-        }
-    });
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = titled(title);
     // Signs certificates of servers, but no further authorities.
@@ -39,10 +30,7 @@ pub(super) fn authority(
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     // Not for mail, nor for programs, nor for clients.
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    parameters.name_constraints = Some(NameConstraints {
-        permitted_subtrees: permitted_subtrees.collect(),
-        excluded_subtrees: Vec::new(),
-    });
+    parameters.name_constraints = Some(limits.constraints());
     parameters.not_before = now - SKEW;
     parameters.not_after = now + AUTHORITY_LIFE;
     let key = KeyPair::generate()?;

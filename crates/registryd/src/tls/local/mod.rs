@@ -1,7 +1,7 @@
 //! An authority of one's own: TLS where nobody brings a certificate.
 //!
 //! The authority may sign for the hosts it was made for and nothing else, so that clients that trust it risk
-//! nothing beyond this registry. It is kept, because trusting it is work on every client; the server's
+//! nothing beyond this registry ([`limits`]). It is kept, because trusting it is work on every client; the server's
 //! certificate is short-lived and renewed by itself.
 
 use std::collections::BTreeSet;
@@ -13,16 +13,16 @@ use anyhow::{Context, bail};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use self::certificates::{LEAF_LIFE, Pair};
-use super::facts::address;
+use self::limits::Limits;
 use super::warnings::Warning;
 use super::{Facts, Fingerprint, SubjectName};
 use crate::files;
 
 mod certificates;
+mod limits;
 pub(crate) mod names;
 
 /// The part of an authority that everybody may have.
@@ -33,7 +33,7 @@ pub struct Authority {
     pub pem: String,
     /// Of its certificate.
     pub fingerprint: Fingerprint,
-    /// The names it was made for, without those of this machine.
+    /// The hosts that were named, in that order: without those of this machine.
     pub hosts: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ pub struct LocalCa {
     /// What the server's certificate shall be for, at least.
     names: BTreeSet<SubjectName>,
     /// What the authority may sign for.
-    permitted: Vec<SubjectName>,
+    limits: Limits,
     /// Until when the authority is one.
     until: OffsetDateTime,
     /// Before this, nothing needs to be looked at.
@@ -86,16 +86,21 @@ impl LocalCa {
                  in tls.crt, or move {dir} away for a new authority, which every client must be told to trust anew",
                 dir = directory.display(),
             ),
-            None => create(directory, &asked, now).with_context(failed)?,
+            None => create(directory, hosts, &asked, now).with_context(failed)?,
         };
-        let permitted = permitted(&pair.certificate).with_context(failed)?;
-        let may = |name: &&SubjectName| permitted.iter().any(|p| names::is_within(name, p));
-        if let Some(name) = asked.iter().find(|name| !may(name)) {
-            let permitted: Vec<_> = permitted.iter().map(ToString::to_string).collect();
+        let limits = Limits::of(&pair.certificate).with_context(failed)?;
+        if let Some(name) = asked.iter().find(|name| !limits.permit(name)) {
             bail!(
-                "the authority in {dir} may sign only for {}, not for {name}; go without that host, or move {dir} \
+                "the authority in {dir} may sign only for {limits}, not for {name}; go without that host, or move {dir} \
                  away for a new authority, which every client must be told to trust anew",
-                permitted.join(", "),
+                dir = directory.display(),
+            );
+        }
+        if let Some(name) = limits.too_wide() {
+            tracing::warn!(
+                "the authority in {dir} may vouch for every host that ends in .{name}, as those that earlier versions \
+                 made: who has its key may pose as them to the clients that trust it; fix: move {dir} away and \
+                 restart: a new authority is made, for which `registryd trust` has to be run on each client again",
                 dir = directory.display(),
             );
         }
@@ -103,7 +108,7 @@ impl LocalCa {
         let own = names::own();
         let names = asked
             .iter()
-            .chain(own.iter().filter(may))
+            .chain(own.iter().filter(|name| limits.permit(name)))
             .cloned()
             .collect();
         let facts = first(&pair.certificate)
@@ -115,10 +120,10 @@ impl LocalCa {
             authority: Authority {
                 pem: pair.certificate,
                 fingerprint: facts.fingerprint,
-                hosts: asked.iter().map(ToString::to_string).collect(),
+                hosts: in_order(hosts)?,
             },
             names,
-            permitted,
+            limits,
             until: facts.not_after,
             next: now,
         };
@@ -172,9 +177,8 @@ impl LocalCa {
             .and_then(|pair| Facts::of(&first(&pair.certificate)?))
             .map(|facts| facts.names)
             .unwrap_or_default();
-        let may = |name: &SubjectName| self.permitted.iter().any(|p| names::is_within(name, p));
         let mut names = self.names.clone();
-        names.extend(theirs.into_iter().filter(may));
+        names.extend(theirs.into_iter().filter(|name| self.limits.permit(name)));
         let authority = read_pair(&self.directory, CA)?
             .with_context(|| format!("{} is gone", self.authority_path().display()))?;
         let leaf = certificates::leaf(&authority, &names, now, self.until)
@@ -216,15 +220,15 @@ impl LocalCa {
 
 fn create(
     directory: &Path,
+    hosts: &[String],
     asked: &BTreeSet<SubjectName>,
     now: OffsetDateTime,
 ) -> anyhow::Result<Pair> {
     let names: BTreeSet<_> = asked.iter().cloned().chain(names::own()).collect();
-    let host = asked
-        .first()
-        .map_or_else(|| "localhost".to_owned(), ToString::to_string);
+    let host = in_order(hosts)?.into_iter().next();
+    let host = host.unwrap_or_else(|| "localhost".to_owned());
     let title = format!("registryd authority for {host}, {}", super::day(now));
-    let pair = certificates::authority(&names, &title, now)?;
+    let pair = certificates::authority(&Limits::new(&names)?, &title, now)?;
     write_pair(directory, CA, &pair)?;
     tracing::info!(
         "a new local authority was made in {}; keep it: clients are told to trust it",
@@ -266,26 +270,17 @@ fn first(pem: &str) -> Option<CertificateDer<'static>> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok()
 }
 
-/// The names that an authority may sign for.
-fn permitted(pem: &str) -> anyhow::Result<Vec<SubjectName>> {
-    let der = first(pem).context("ca.crt holds no certificate")?;
-    let (_, certificate) =
-        X509Certificate::from_der(&der).context("ca.crt holds no readable certificate")?;
-    let constraints = certificate
-        .name_constraints()?
-        .context("ca.crt is not limited to the names of a registry, so it was not made here")?;
-    let subtrees = constraints.value.permitted_subtrees.iter().flatten();
-    Ok(subtrees
-        .filter_map(|subtree| match &subtree.base {
-            GeneralName::DNSName(name) => Some(SubjectName::Dns((*name).to_owned())),
-            // The address, then a mask that is all ones.
-            GeneralName::IPAddress(bytes) => bytes
-                .get(..bytes.len() / 2)
-                .and_then(address)
-                .map(SubjectName::Ip),
-            _ => None,
-        })
-        .collect())
+/// Hosts as certificates have them, in the order in which they were named.
+fn in_order(hosts: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut names = Vec::new();
+    for host in hosts {
+        let name = names::named(host)?;
+        if seen.insert(name.clone()) {
+            names.push(name.to_string());
+        }
+    }
+    Ok(names)
 }
 
 /// Whether this PEM holds a private key, which nobody may be given.

@@ -9,28 +9,35 @@ use super::super::SubjectName;
 
 /// Reads what was written as `--host`.
 ///
-/// A name that ends in `.svc` is a Kubernetes service, which pods and nodes also call without that ending
-/// and with the usual cluster domain.
+/// A name that ends in `.svc` is a Kubernetes service, which pods also call with the usual cluster domain. They
+/// call it NAME.NAMESPACE too, but that may be a domain of somebody else: `registry.dev.svc` makes nobody the
+/// owner of `registry.dev`.
 pub(super) fn parse(hosts: &[String]) -> anyhow::Result<BTreeSet<SubjectName>> {
     let mut names = BTreeSet::new();
     for host in hosts {
-        if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-            names.insert(SubjectName::Ip(address));
-            continue;
-        }
-        let name = host.trim_end_matches('.').to_ascii_lowercase();
-        if let Some(problem) = problem(&name) {
-            bail!(
-                "{host:?} is no host: {problem}; write a name such as registry.lan, or an IP address"
-            );
-        }
-        if let Some(service) = name.strip_suffix(".svc") {
-            names.insert(SubjectName::Dns(service.to_owned()));
+        let name = named(host)?;
+        if let SubjectName::Dns(name) = &name
+            && name.strip_suffix(".svc").is_some()
+        {
             names.insert(SubjectName::Dns(format!("{name}.cluster.local")));
         }
-        names.insert(SubjectName::Dns(name));
+        names.insert(name);
     }
     Ok(names)
+}
+
+/// One host as it was written.
+pub(super) fn named(host: &str) -> anyhow::Result<SubjectName> {
+    if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(SubjectName::Ip(address));
+    }
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    if let Some(problem) = problem(&name) {
+        bail!(
+            "{host:?} is no host: {problem}; write a name such as registry.lan, or an IP address"
+        );
+    }
+    Ok(SubjectName::Dns(name))
 }
 
 /// What keeps this from being the name of a host, in lower case.
@@ -56,6 +63,10 @@ pub(crate) fn problem(name: &str) -> Option<&'static str> {
     if !labels.split('.').all(fits) {
         return Some("its labels are not made of letters, digits and inner `-`");
     }
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|b| b.is_ascii_digit()) {
+        return Some("it ends in a number, as addresses do, and is none");
+    }
     if labels.len() != name.len() && !labels.contains('.') {
         return Some("the `*` would stand for too much");
     }
@@ -70,23 +81,17 @@ pub(super) fn own() -> BTreeSet<SubjectName> {
         SubjectName::Ip(Ipv6Addr::LOCALHOST.into()),
     ]);
     if let Ok(host) = rustix::system::uname().nodename().to_str() {
-        names.extend(parse(&[host.to_owned()]).unwrap_or_default());
+        // What has no dot is named by whoever wants it: `dev` is the name of machines, and of a TLD.
+        let named = named(host).ok();
+        names.extend(named.filter(|name| !is_bare(name)));
     }
     names
 }
 
-/// Whether a name lies within one that an authority may sign for: itself, or below it.
-pub(super) fn is_within(name: &SubjectName, permitted: &SubjectName) -> bool {
-    match (name, permitted) {
-        (SubjectName::Dns(name), SubjectName::Dns(permitted)) => {
-            let name = name.strip_prefix("*.").unwrap_or(name);
-            name == permitted
-                || name
-                    .strip_suffix(permitted.as_str())
-                    .is_some_and(|rest| rest.ends_with('.'))
-        }
-        (name, permitted) => name == permitted,
-    }
+/// Whether it is a single label, which may be a TLD: what lies below it belongs to others. What lies below
+/// `localhost` is this machine (RFC 6761).
+pub(super) fn is_bare(name: &SubjectName) -> bool {
+    matches!(name, SubjectName::Dns(name) if !name.contains('.') && name != "localhost")
 }
 
 #[cfg(test)]
@@ -109,11 +114,7 @@ mod tests {
         assert_eq!(parsed(&["*.apps.lan"]), ["*.apps.lan"]);
         assert_eq!(
             parsed(&["registry.tools.svc"]),
-            [
-                "registry.tools",
-                "registry.tools.svc",
-                "registry.tools.svc.cluster.local"
-            ]
+            ["registry.tools.svc", "registry.tools.svc.cluster.local"]
         );
     }
 
@@ -130,18 +131,10 @@ mod tests {
             "*.lan",
             "a.*.b",
             "ä.lan",
+            "999.1.1.1",
+            "10.0.0",
         ] {
             assert!(parse(&[host.to_owned()]).is_err(), "{host:?}");
         }
-    }
-
-    #[test]
-    fn a_name_permits_what_is_below_it_and_nothing_beside() {
-        let dns = |name: &str| SubjectName::Dns(name.to_owned());
-        assert!(is_within(&dns("registry.lan"), &dns("registry.lan")));
-        assert!(is_within(&dns("a.registry.lan"), &dns("registry.lan")));
-        assert!(is_within(&dns("*.registry.lan"), &dns("registry.lan")));
-        assert!(!is_within(&dns("myregistry.lan"), &dns("registry.lan")));
-        assert!(!is_within(&dns("lan"), &dns("registry.lan")));
     }
 }

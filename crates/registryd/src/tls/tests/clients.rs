@@ -54,6 +54,36 @@ fn each_mode_of_clientauth_lets_in_whom_it_says() {
     }
 }
 
+#[test]
+fn who_checks_nothing_takes_certificates_of_x509_v1_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let ours = Authority::new("ours");
+    let own = ours.sign(&["localhost"]);
+    let mut identity = ours.sign(&["client"]);
+    identity.certificate = old(&identity.certificate);
+    let stranger = Signed {
+        certificate: identity.certificate.clone(),
+        key: KeyPair::generate().unwrap().serialize_pem(),
+    };
+    for (mode, enters) in [
+        (ClientAuth::RequestClientCert, true),
+        (ClientAuth::RequireAnyClientCert, true),
+        (ClientAuth::VerifyClientCertIfGiven, false),
+        (ClientAuth::RequireAndVerifyClientCert, false),
+    ] {
+        let server = server(directory.path(), &own, &[&ours], |s| s.clientauth = mode);
+        for version in rustls::ALL_VERSIONS {
+            let shaken = |identity: &Signed| {
+                let mut client = client_with(ours.roots(), None, &[version]);
+                client.client_auth_cert_resolver = always(identity);
+                shake(&server, client, "localhost")
+            };
+            assert_eq!(shaken(&identity).is_ok(), enters, "{mode:?} {version:?}");
+            assert!(shaken(&stranger).is_err(), "{mode:?}: it has another key");
+        }
+    }
+}
+
 /// A client that shows its certificate whichever authorities the server names.
 fn always(signed: &Signed) -> Arc<dyn rustls::client::ResolvesClientCert> {
     let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).unwrap();

@@ -29,7 +29,6 @@ fn clients_that_trust_the_authority_accept_every_name_of_the_registry_and_no_oth
     for name in [
         "registry.lan",
         "192.0.2.7",
-        "hub.tools",
         "hub.tools.svc",
         "hub.tools.svc.cluster.local",
         "localhost",
@@ -39,7 +38,7 @@ fn clients_that_trust_the_authority_accept_every_name_of_the_registry_and_no_oth
         let accepted = shake(&config, client(roots(&authority), None), name);
         assert!(accepted.is_ok(), "{name}: {:?}", accepted.err());
     }
-    for name in ["other.lan", "192.0.2.8"] {
+    for name in ["other.lan", "192.0.2.8", "hub.tools"] {
         assert!(
             shake(&config, client(roots(&authority), None), name).is_err(),
             "{name}"
@@ -50,18 +49,32 @@ fn clients_that_trust_the_authority_accept_every_name_of_the_registry_and_no_oth
 #[test]
 fn the_authority_cannot_vouch_for_anybody_else() {
     let directory = tempfile::tempdir().unwrap();
-    let opened = opened(&directory.path().join("ca"), &["registry.lan"]);
+    // Services live in namespaces, and machines have names, that are called like TLDs.
+    let ca = directory.path().join("ca");
+    let opened = opened(&ca, &["registry.lan", "com", "registry.dev.svc"]);
     let ours = opened.authority.unwrap();
     // Somebody has the key and signs for another host.
-    let key = std::fs::read_to_string(directory.path().join("ca/ca.key")).unwrap();
+    let key = std::fs::read_to_string(ca.join("ca.key")).unwrap();
     let stolen = Authority {
         issuer: Issuer::from_ca_cert_pem(&ours.pem, KeyPair::from_pem(&key).unwrap()).unwrap(),
         pem: ours.pem.clone(),
     };
-    for (name, accepted) in [
-        ("bank.example", false),
-        ("203.0.113.1", false),
-        ("registry.lan", true),
+    let machine = rustix::system::uname();
+    let machine = machine.nodename().to_string_lossy();
+    let below_machine = format!("www.{machine}");
+    for (name, asked, accepted) in [
+        ("bank.example", "bank.example", false),
+        ("203.0.113.1", "203.0.113.1", false),
+        ("registry.lan", "registry.lan", true),
+        ("a.registry.lan", "a.registry.lan", true),
+        ("com", "com", true),
+        ("example.com", "example.com", false),
+        ("a.example.com", "a.example.com", false),
+        ("*.com", "example.com", false),
+        ("registry.dev.svc", "registry.dev.svc", true),
+        ("registry.dev", "registry.dev", false),
+        ("www.registry.dev", "www.registry.dev", false),
+        (&below_machine, &below_machine, machine.contains('.')),
     ] {
         write(directory.path(), &stolen.sign(&[name]));
         let (live, _) = Reloader::open(
@@ -72,9 +85,56 @@ fn the_authority_cannot_vouch_for_anybody_else() {
             OffsetDateTime::now_utc(),
         )
         .unwrap();
-        let shaken = shake(&live.config(), client(roots(&ours.pem), None), name);
+        let shaken = shake(&live.config(), client(roots(&ours.pem), None), asked);
         assert_eq!(shaken.is_ok(), accepted, "{name}");
     }
+}
+
+/// What other clients make of the limits: those that use OpenSSL, as curl does.
+#[test]
+fn openssl_reads_the_limits_of_the_authority_likewise() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca");
+    opened(&ca, &["registry"]);
+    let pem = std::fs::read_to_string(ca.join("ca.crt")).unwrap();
+    let key = std::fs::read_to_string(ca.join("ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&pem, KeyPair::from_pem(&key).unwrap()).unwrap();
+    let stolen = Authority { issuer, pem };
+    for (name, accepted) in [
+        ("registry", true),
+        ("www.registry", false),
+        ("*.registry", false),
+        ("registry.com", false),
+    ] {
+        let (certificate, _) = write(directory.path(), &stolen.sign(&[name]));
+        let verified = std::process::Command::new("openssl")
+            .args(["verify", "-CAfile"])
+            .args([&ca.join("ca.crt"), &certificate])
+            .output();
+        // Only what needs nothing but Rust and a C compiler has to run everywhere.
+        let Ok(verified) = verified else { return };
+        assert_eq!(verified.status.success(), accepted, "{name}: {verified:?}");
+    }
+}
+
+#[test]
+fn what_an_earlier_version_opened_too_wide_is_still_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut parameters = CertificateParams::default();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.name_constraints = Some(rcgen::NameConstraints {
+        permitted_subtrees: ["dev", "localhost"]
+            .map(|name| rcgen::GeneralSubtree::DnsName(name.to_owned()))
+            .to_vec(),
+        excluded_subtrees: Vec::new(),
+    });
+    let key = KeyPair::generate().unwrap();
+    let pem = parameters.self_signed(&key).unwrap().pem();
+    std::fs::write(directory.path().join("ca.crt"), &pem).unwrap();
+    std::fs::write(directory.path().join("ca.key"), key.serialize_pem()).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let local = LocalCa::open(directory.path(), &hosts(&["registry.dev"]), now).unwrap();
+    assert_eq!(local.authority().pem, pem);
 }
 
 #[test]
@@ -264,4 +324,7 @@ fn commands_name_hosts_that_clients_can_ask() {
     assert_eq!(host("b", &["*.apps.lan"]), "NAME.apps.lan");
     assert_eq!(host("c", &["*.apps.lan", "192.0.2.7"]), "192.0.2.7");
     assert_eq!(host("d", &[]), "localhost");
+    // The first that was named, whatever the alphabet says, and nothing that was derived from it.
+    assert_eq!(host("e", &["registry.lan", "hub.lan"]), "registry.lan");
+    assert_eq!(host("f", &["reg.tools.svc", "a.lan"]), "reg.tools.svc");
 }

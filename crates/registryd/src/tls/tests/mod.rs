@@ -132,9 +132,9 @@ fn client_with(
 fn shake(
     server: &Arc<rustls::ServerConfig>,
     client: ClientConfig,
-    name: &'static str,
+    name: &str,
 ) -> Result<ClientConnection, rustls::Error> {
-    let name = ServerName::try_from(name).unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::new(client), name)?;
     let mut server = ServerConnection::new(Arc::clone(server))?;
     loop {
@@ -160,4 +160,47 @@ fn shake(
             return Ok(client);
         }
     }
+}
+
+/// The same certificate as X.509 v1: without version and extensions, so that its signature is wrong.
+fn old(pem: &str) -> String {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let (_, certificate) = elements(&der).remove(0);
+    let outer = elements(&certificate);
+    let kept: Vec<u8> = elements(&outer[0].1)
+        .iter()
+        .filter(|(tag, _)| ![0xa0, 0xa3].contains(tag))
+        .flat_map(|(tag, content)| element(*tag, content))
+        .collect();
+    let rest = outer[1..]
+        .iter()
+        .flat_map(|(tag, content)| element(*tag, content));
+    let whole: Vec<u8> = element(0x30, &kept).into_iter().chain(rest).collect();
+    super::pem(&element(0x30, &whole))
+}
+
+fn elements(mut der: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let [tag, first, rest @ ..] = der {
+        let bytes = usize::from(first & 0x7f) * usize::from(first >> 7);
+        let length = if bytes == 0 {
+            usize::from(*first)
+        } else {
+            rest[..bytes]
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+        };
+        found.push((*tag, rest[bytes..bytes + length].to_vec()));
+        der = &rest[bytes + length..];
+    }
+    found
+}
+
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = match u16::try_from(content.len()).unwrap().to_be_bytes() {
+        [0, short @ ..0x80] => vec![short],
+        [0, long] => vec![0x81, long],
+        [high, low] => vec![0x82, high, low],
+    };
+    [&[tag][..], &length, content].concat()
 }

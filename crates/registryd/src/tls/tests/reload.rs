@@ -148,3 +148,45 @@ fn a_pair_that_does_not_fit_is_refused_at_the_start() {
     let error = opened.unwrap_err().to_string();
     assert!(error.contains("does not belong to the key"), "{error}");
 }
+
+#[test]
+fn the_servers_own_certificate_is_found_wherever_it_stands_in_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new("ours");
+    let signed = authority.sign(&["one.lan"]);
+    let other = Authority::new("other");
+    let backwards = Signed {
+        certificate: other.pem.clone() + &authority.pem + &signed.certificate,
+        key: signed.key,
+    };
+    write(directory.path(), &backwards);
+    let (live, _) = open(directory.path());
+    assert!(live.facts().unwrap().covers("one.lan"));
+    let shaken = shake(&live.config(), client(authority.roots(), None), "one.lan").unwrap();
+    let shown: Vec<_> = shaken
+        .peer_certificates()
+        .unwrap()
+        .iter()
+        .map(|der| crate::tls::pem(der).replace("\r\n", "\n"))
+        .collect();
+    let wanted = [&signed.certificate, &authority.pem, &other.pem];
+    for (shown, wanted) in shown.iter().zip(wanted) {
+        let wanted = CertificateDer::from_pem_slice(wanted.as_bytes()).unwrap();
+        assert_eq!(*shown, crate::tls::pem(&wanted));
+    }
+}
+
+#[test]
+fn a_certificate_of_x509_v1_is_served_and_warned_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut signed = Authority::new("ours").sign(&["one.lan"]);
+    signed.certificate = old(&signed.certificate);
+    write(directory.path(), &signed);
+    let (live, _) = open(directory.path());
+    let facts = live.facts().unwrap();
+    let said = warnings::about(&facts, &[], OffsetDateTime::now_utc());
+    assert!(
+        said[0].to_string().contains("no subjectAltName"),
+        "{said:?}"
+    );
+}
