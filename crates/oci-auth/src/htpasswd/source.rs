@@ -38,14 +38,6 @@ impl Stamp {
         }
     }
 
-    /// Which file it is; `None` where the system does not tell.
-    fn file(&self) -> Option<(u64, u64)> {
-        #[cfg(unix)]
-        return Some((self.identity.0, self.identity.1));
-        #[cfg(not(unix))]
-        None
-    }
-
     /// Whether a later change would surely give another stamp. File systems count time in steps, so
     /// a file changed just now may change again without a trace.
     fn is_settled(&self, now: SystemTime) -> bool {
@@ -109,7 +101,10 @@ pub(super) fn read_if_changed(
             path: path.to_owned(),
         });
     }
-    let file = stamp.file();
+    #[cfg(unix)]
+    let file = Some((stamp.identity.0, stamp.identity.1));
+    #[cfg(not(unix))]
+    let file = None;
     let stamp = stamp.is_settled(now).then_some(stamp);
     Ok(Some(Contents { bytes, stamp, file }))
 }
