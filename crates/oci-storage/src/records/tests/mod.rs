@@ -2,6 +2,7 @@
 
 mod adopt;
 mod collecting;
+mod damage;
 mod faults;
 mod formats;
 mod harness;
