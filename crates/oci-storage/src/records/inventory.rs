@@ -65,6 +65,7 @@ impl Engine {
             fence: Some(self.nonce()),
             touched: self.now(),
             damaged: true,
+            ends: blob.ends.saturating_add(1),
             ..blob.clone()
         };
         // Lost to somebody who pushed it again or promised it meanwhile: then it is looked at next time.

@@ -4,6 +4,7 @@ mod adopt;
 mod collecting;
 mod damage;
 mod faults;
+mod finishing;
 mod formats;
 mod harness;
 mod interleaved;
