@@ -11,4 +11,5 @@ mod interleaved;
 mod keeping;
 mod overtaken;
 mod replicas;
+mod restarts;
 mod sessions;
