@@ -69,6 +69,8 @@ pub fn resume(
             ),
         ));
     }
+    // Its content may have been registered, or that of another's upload, which a collector removes meanwhile.
+    let may_end = upload.closing && ledger.collected;
     let mut at = offset;
     if offset < payload.len() && random.chance(60) {
         let mut reader = payload.reader(at, payload.len());
@@ -84,8 +86,7 @@ pub fn resume(
                     format!("acknowledged {reached} of {}", payload.len()),
                 ));
             }
-            // An engine without records of empty sessions may say "empty" of one that was finished.
-            Err(Error::Refused { status: 404, .. }) if demand == Demand::Lenient && offset == 0 => {
+            Err(Error::Refused { status: 404, .. }) if may_end => {
                 return gone(registry, ledger, &upload, demand);
             }
             Err(error) => {
@@ -98,6 +99,9 @@ pub fn resume(
     let mut reader = payload.reader(at, payload.len());
     let rest = payload.len() - at;
     let closed = registry.close(&upload.session, payload.digest(), &mut reader, rest);
+    if may_end && matches!(closed, Err(Error::Refused { status: 404, .. })) {
+        return gone(registry, ledger, &upload, demand);
+    }
     if let Err(error) = closed {
         upload.acknowledged = at;
         upload.sent = upload.sent.max(reader.position());

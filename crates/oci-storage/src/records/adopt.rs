@@ -99,6 +99,7 @@ impl Records {
                 fence: current.and_then(|blob| blob.fence),
                 touched: engine.now(),
                 damaged: false,
+                ends: current.map_or(0, |blob| blob.ends),
             };
             let swap = engine.swap(&key, found.version.as_ref(), &blob, &[]);
             if let Swap::Won(..) = swap.await? {

@@ -75,8 +75,8 @@ impl BlobStore for Records {
         scope: &UploadScope,
         id: &UploadId,
     ) -> Result<UploadStatus, StoreError> {
-        let session = self.engine.session(scope, id).await?;
-        Ok(UploadStatus::new(id.clone(), session.record.offset))
+        let offset = self.engine.standing(scope, id).await?;
+        Ok(UploadStatus::new(id.clone(), offset))
     }
 
     async fn abort_upload(&self, scope: &UploadScope, id: &UploadId) -> Result<(), StoreError> {

@@ -72,6 +72,7 @@ mortal! {
             self.life = Life::Dead;
             self.touched = now;
             self.fence = Some(fence);
+            self.ends = self.ends.saturating_add(1);
         }
     }
     LinkRecord {
@@ -103,6 +104,15 @@ pub(super) enum Registered {
     Gone,
 }
 
+/// How an attempt to keep others from registering content ended.
+#[derive(Debug)]
+pub(super) enum Fenced {
+    /// It is registered already, so its extents must be kept.
+    Registered,
+    /// From now on nobody registers it; this was the record before.
+    Off(Option<BlobRecord>),
+}
+
 /// Whether a record is only made live if it is condemned, or its date renewed as well.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Promise {
@@ -115,6 +125,11 @@ pub(super) enum Promise {
 /// The fence of a record as it was read.
 pub(super) fn fence_of(found: &Found<BlobRecord>) -> Fence {
     found.header().and_then(|blob| blob.fence)
+}
+
+/// How often content had ended when a record was read.
+pub(super) fn ends_of(found: &Found<BlobRecord>) -> u64 {
+    found.header().map_or(0, |blob| blob.ends)
 }
 
 impl Engine {
@@ -229,13 +244,14 @@ impl Engine {
         let key = Key::Blob(*digest);
         let mut known = known;
         let mut refused = Registered::NotYet;
-        let blob = BlobRecord {
+        let mut blob = BlobRecord {
             life: Life::Live,
             size: content.size,
             extents: content.extents.clone(),
             fence,
             touched: self.now(),
             damaged: false,
+            ends: 0,
         };
         for _ in 0..SWAP_TRIES {
             let found = match known.take() {
@@ -258,6 +274,7 @@ impl Engine {
             if current.and_then(|blob| blob.fence) != fence {
                 return Ok(refused);
             }
+            blob.ends = ends_of(&found);
             let swap = self.swap(&key, found.version.as_ref(), &blob, &content.inline);
             match swap.await? {
                 Swap::Won(..) => return Ok(Registered::Done),
@@ -271,23 +288,20 @@ impl Engine {
         Err(contended())
     }
 
-    /// Makes sure that nobody registers `extents` under `digest` from now on. `false` if they are
-    /// registered already, so that they must be kept.
+    /// Makes sure that nobody registers `extents` under `digest` from now on, unless somebody has.
     pub(super) async fn fence_off(
         &self,
         digest: &Digest,
         extents: &[String],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Fenced, StoreError> {
         let key = Key::Blob(*digest);
         for _ in 0..SWAP_TRIES {
-            let Found { version, record } = self.get::<BlobRecord>(&key).await?;
-            let named = record.iter().any(|record| {
-                let mut own = record.header.extents.iter();
-                record.header.life.is_there() && own.any(|extent| extents.contains(&extent.key))
-            });
-            if named {
-                return Ok(false);
+            let found = self.get::<BlobRecord>(&key).await?;
+            if found.header().is_some_and(|blob| blob.holds(extents)) {
+                return Ok(Fenced::Registered);
             }
+            let before = found.header().cloned();
+            let Found { version, record } = found;
             let (mut blob, body) = match record {
                 Some(record) => (record.header, record.body),
                 None => (self.nothing(), Bytes::new()),
@@ -295,7 +309,7 @@ impl Engine {
             blob.fence = Some(self.nonce());
             let swap = self.swap(&key, version.as_ref(), &blob, &body);
             if let Swap::Won(..) = swap.await? {
-                return Ok(true);
+                return Ok(Fenced::Off(before));
             }
         }
         Err(contended())
@@ -309,6 +323,7 @@ impl Engine {
             fence: None,
             touched: self.now(),
             damaged: false,
+            ends: 0,
         }
     }
 

@@ -21,7 +21,8 @@ use super::{Engine, SWAP_TRIES};
 
 /// Deletes a manifest and returns its tags. Runs to its end once begun.
 ///
-/// A delete that was cut short is completed by the next one of the same manifest, or by a push of it.
+/// A delete that was cut short is completed by the next one of the same manifest, by a push of it, by a collector,
+/// or by whoever finds the manifest gone.
 pub(super) async fn delete(
     engine: Arc<Engine>,
     repository: RepositoryName,
@@ -78,6 +79,18 @@ impl Dead {
 }
 
 impl Engine {
+    /// Completes a delete that was cut short, so that no tag goes on being listed. One that may still be under
+    /// way is left to itself. What fails here is tried again by the next.
+    pub(super) async fn go_on_deleting(self: &Arc<Self>, dead: Dead) {
+        let since = self.now().saturating_sub(dead.revision.touched);
+        let under_way = self.deletes.is_running(&dead.repository, &dead.digest)
+            || (self.records.guarantees().shared && since < UNDER_WAY);
+        if dead.revision.pending && !under_way {
+            let _running = self.deletes.begin(&dead.repository, &dead.digest);
+            let _ = self.clean_up(dead).await;
+        }
+    }
+
     /// Removes what points to a dead manifest, and its references, and returns the tags removed.
     pub(super) async fn clean_up(self: &Arc<Self>, mut dead: Dead) -> Result<Vec<Tag>, StoreError> {
         if let Some(subject) = dead.revision.subject {
@@ -186,6 +199,9 @@ pub(super) fn references_of(
         push,
     })
 }
+
+/// How long another process may take to delete, in seconds. Two at once are right, but in each other's way.
+const UNDER_WAY: u64 = 60;
 
 /// The deletes that are running in this process.
 #[derive(Debug, Default)]

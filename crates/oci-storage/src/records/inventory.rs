@@ -7,11 +7,10 @@ use futures_util::future::BoxFuture;
 use oci_core::Digest;
 use oci_core::digest::Hasher;
 use oci_core::error::StoreError;
-use oci_core::store::{BlobPayload, BlobStream, Page, PageRequest, ReadRange};
+use oci_core::store::{Page, PageRequest};
 
 use super::Engine;
 use super::access::Swap;
-use super::content::cut;
 use super::encoding::Header;
 use super::extent::ExtentError;
 use super::keys::{self, Key};
@@ -50,7 +49,13 @@ impl Engine {
         let Some(blob) = found.header().filter(|blob| blob.life.is_there()) else {
             return Err(StoreError::NotFound);
         };
-        if self.is_sound(digest).await? {
+        let body = found.record.as_ref().map(|record| record.body.as_ref());
+        let sound = if blob.extents.is_empty() {
+            Digest::of(digest.algorithm(), body.unwrap_or_default()) == *digest
+        } else {
+            self.are_sound(digest, &blob.extents).await?
+        };
+        if sound {
             return Ok(false);
         }
         let dead = BlobRecord {
@@ -60,6 +65,7 @@ impl Engine {
             fence: Some(self.nonce()),
             touched: self.now(),
             damaged: true,
+            ends: blob.ends.saturating_add(1),
             ..blob.clone()
         };
         // Lost to somebody who pushed it again or promised it meanwhile: then it is looked at next time.
@@ -73,42 +79,45 @@ impl Engine {
         Ok(true)
     }
 
-    async fn is_sound(self: &Arc<Self>, digest: &Digest) -> Result<bool, StoreError> {
-        let read = match self.open(digest, ReadRange::Whole).await {
-            Ok(read) => read,
-            Err(StoreError::NotFound) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        match read.payload {
-            BlobPayload::Bytes(bytes) => Ok(Digest::of(digest.algorithm(), &bytes) == *digest),
-            BlobPayload::Stream(stream) => hashes_to(digest, stream).await,
-            _ => Err(StoreError::Unsupported("checking content in a file")),
-        }
-    }
-
-    /// Whether extents are all there and their bytes have this digest.
+    /// Whether extents are all there, as long as recorded, and their bytes have this digest.
     pub(super) async fn are_sound(
-        self: &Arc<Self>,
+        &self,
         digest: &Digest,
         extents: &[Extent],
     ) -> Result<bool, StoreError> {
-        let length = extents.iter().map(|extent| extent.length).sum();
-        match self.read_extents(cut(extents, &(0..length))).await {
-            Ok(stream) => hashes_to(digest, stream).await,
-            Err(ExtentError::NotFound) => Ok(false),
-            Err(error) => Err(error.into_store("reading content again")),
+        let mut hasher = Hasher::new(digest.algorithm());
+        for extent in extents {
+            if !self.hash_extent(&mut hasher, extent).await? {
+                return Ok(false);
+            }
         }
+        Ok(hasher.finish() == *digest)
     }
-}
 
-async fn hashes_to(digest: &Digest, mut stream: BlobStream) -> Result<bool, StoreError> {
-    let mut hasher = Hasher::new(digest.algorithm());
-    while let Some(piece) = stream.next().await {
-        match piece {
-            Ok(piece) => hasher.update(&piece),
-            Err(StoreError::NotFound) => return Ok(false),
-            Err(error) => return Err(error),
+    /// `false` if the extent does not have all its bytes. An error is only what may be otherwise next time.
+    async fn hash_extent(&self, hasher: &mut Hasher, extent: &Extent) -> Result<bool, StoreError> {
+        let mut left = extent.length;
+        if left == 0 {
+            return Ok(true);
         }
+        let mut stream = match self.extents.read(&extent.key, 0..left).await {
+            Ok(stream) => stream,
+            Err(ExtentError::NotFound) => return Ok(false),
+            Err(error) => return Err(error.into_store("reading content again")),
+        };
+        while let Some(piece) = stream.next().await {
+            match piece {
+                Ok(piece) => {
+                    let Some(rest) = left.checked_sub(piece.len() as u64) else {
+                        return Ok(false);
+                    };
+                    left = rest;
+                    hasher.update(&piece);
+                }
+                Err(StoreError::NotFound) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left == 0)
     }
-    Ok(hasher.finish() == *digest)
 }

@@ -10,9 +10,9 @@ use oci_core::store::{
 };
 use oci_core::{Descriptor, Digest, ManifestType, RepositoryName, Tag};
 
-use super::access::{Swap, gather};
+use super::access::{Found, Swap, gather};
 use super::content::{Promise, contended};
-use super::delete::delete;
+use super::delete::{Dead, delete};
 use super::detach::to_the_end;
 use super::keys::{self, Key};
 use super::model::{
@@ -45,10 +45,19 @@ impl ManifestStore for Records {
         digest: &Digest,
     ) -> Result<StoredManifest, StoreError> {
         let key = Key::Manifest(repository.clone(), *digest);
-        let record = self.engine.get::<RevisionRecord>(&key).await?.record;
-        let record = record
-            .filter(|record| record.header.life.is_there())
-            .ok_or(StoreError::NotFound)?;
+        let Found { version, record } = self.engine.get::<RevisionRecord>(&key).await?;
+        let record = record.ok_or(StoreError::NotFound)?;
+        if !record.header.life.is_there() {
+            self.engine
+                .go_on_deleting(Dead {
+                    repository: repository.clone(),
+                    digest: *digest,
+                    revision: record.header,
+                    version,
+                })
+                .await;
+            return Err(StoreError::NotFound);
+        }
         // Only known types are ever written.
         let manifest_type =
             ManifestType::from_media_type(&record.header.media_type).ok_or(StoreError::NotFound)?;

@@ -55,7 +55,9 @@
 //!
 //! Content is registered by one swap, and only while the record's *fence* is what it was before the
 //! content's first byte was stored. Whoever deletes orphaned bytes changes the fence first. So bytes
-//! that are about to be deleted cannot be registered late.
+//! that are about to be deleted cannot be registered late. A session that is finishing says how often
+//! content of the digest had ended before. If another process finds it so later, and its extents may be among what
+//! ended since, it gives the session up: their bytes may be deleted.
 //!
 //! What goes on past its point of no return when a caller drops the future is handed to a [`Spawn`].
 //!

@@ -41,6 +41,14 @@ pub(super) struct BlobRecord {
     /// Of a dead one: it was taken away because its bytes did not have the digest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) damaged: bool,
+    /// How often its content has ended. A dead one still says which extents those were, unless they were damaged.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) ends: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Header for BlobRecord {
@@ -48,6 +56,32 @@ impl Header for BlobRecord {
 }
 
 impl BlobRecord {
+    /// Whether any of `extents` is part of content that is there.
+    pub(super) fn holds(&self, extents: &[String]) -> bool {
+        let mut own = self.extents.iter();
+        self.life.is_there() && own.any(|extent| extents.contains(&extent.key))
+    }
+
+    /// Whether `extents` may have been registered, and have ended, since the content of the digest had ended so
+    /// often.
+    pub(super) fn may_have_ended(
+        blob: Option<&Self>,
+        ends: Option<u64>,
+        extents: &[String],
+    ) -> bool {
+        let Some(ends) = ends else {
+            return true;
+        };
+        let now = blob.map_or(0, |blob| blob.ends);
+        let others = blob.is_some_and(|blob| {
+            now == ends.saturating_add(1)
+                && !blob.life.is_there()
+                && !blob.damaged
+                && !(blob.extents.iter()).any(|extent| extents.contains(&extent.key))
+        });
+        now != ends && !others
+    }
+
     /// The bytes that its end frees. What somebody else has written stays.
     pub(super) fn own_bytes(&self) -> u64 {
         if self.extents.is_empty() {
@@ -160,6 +194,9 @@ pub(super) struct SessionRecord {
     /// If the digest was named at the beginning: the digest, and its fence then.
     pub(super) expected: Option<(Digest, Fence)>,
     pub(super) touched: u64,
+    /// While it is finishing: how often content of the digest had ended before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ends: Option<u64>,
 }
 
 impl Header for SessionRecord {

@@ -10,10 +10,10 @@ use oci_core::error::StoreError;
 use oci_core::store::{UploadId, UploadScope};
 
 use super::access::{Found, Swap};
-use super::content::contended;
+use super::content::{Fenced, contended};
 use super::encoding::{Decoded, Nonce};
 use super::keys::{self, Key};
-use super::model::{MarkRecord, Phase, SessionRecord};
+use super::model::{BlobRecord, MarkRecord, Phase, SessionRecord};
 use super::store::Version;
 use super::{Engine, SWAP_TRIES};
 
@@ -42,6 +42,27 @@ impl Engine {
         session.ok_or(StoreError::NotFound)
     }
 
+    /// How many bytes of a session are there for a writer to go on with.
+    pub(super) async fn standing(
+        &self,
+        scope: &UploadScope,
+        id: &UploadId,
+    ) -> Result<u64, StoreError> {
+        let record = self.session(scope, id).await?.record;
+        // Whoever finishes it may have died when that was done, but for saying so.
+        if let Phase::Finishing(digest, extents) = &record.phase
+            && !self.options.locks.is_taken(id)
+        {
+            let blob = self.before(digest).await?;
+            let blob = blob.header();
+            let registered = blob.is_some_and(|blob| blob.holds(extents));
+            if registered || BlobRecord::may_have_ended(blob, record.ends, extents) {
+                return Err(StoreError::NotFound);
+            }
+        }
+        Ok(record.offset)
+    }
+
     /// What to tell a writer whose session was changed by somebody else.
     pub(super) async fn overtaken(&self, scope: &UploadScope, id: &UploadId) -> StoreError {
         match self.session(scope, id).await {
@@ -63,7 +84,7 @@ impl Engine {
     /// Brings a session back that was about to be finished by a process that is gone.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if its content was registered after all.
+    /// [`StoreError::NotFound`] if its content was registered after all, or may have been and be gone since.
     pub(super) async fn reopen(
         &self,
         id: &UploadId,
@@ -72,11 +93,22 @@ impl Engine {
         let Phase::Finishing(digest, extents) = session.record.phase.clone() else {
             return Ok(session);
         };
-        if !self.fence_off(&digest, &extents).await? {
-            self.end(id, &session, Phase::Done(digest)).await?;
-            return Err(StoreError::NotFound);
+        match self.fence_off(&digest, &extents).await? {
+            Fenced::Registered => {
+                self.end(id, &session, Phase::Done(digest)).await?;
+                return Err(StoreError::NotFound);
+            }
+            Fenced::Off(blob)
+                if BlobRecord::may_have_ended(blob.as_ref(), session.record.ends, &extents) =>
+            {
+                // Whoever ends a blob deletes its bytes, those of the session with them.
+                self.give_up(id, &session).await?;
+                return Err(StoreError::NotFound);
+            }
+            Fenced::Off(_) => {}
         }
         session.record.phase = Phase::Open;
+        session.record.ends = None;
         let key = Key::Upload(id.clone());
         let swap = self.swap(&key, Some(&session.version), &session.record, &session.body);
         match swap.await? {
@@ -108,26 +140,34 @@ impl Engine {
                 Phase::Done(_) | Phase::Aborted => return Ok(false),
                 Phase::Open => {}
                 Phase::Finishing(digest, content) => {
-                    if !self.fence_off(digest, content).await? {
+                    let fenced = self.fence_off(digest, content).await?;
+                    if matches!(fenced, Fenced::Registered) {
                         self.end(id, &session, Phase::Done(*digest)).await?;
                         return Ok(false);
                     }
                 }
             }
-            if !self.end(id, &session, Phase::Aborted).await? {
-                continue;
+            if self.give_up(id, &session).await? {
+                return Ok(true);
             }
-            self.options.locks.forget(id);
-            if let Some(parts) = &session.record.parts {
-                // What stays behind is found by the collector.
-                let _ = self.extents.abort_parts(&parts.key, &parts.upload).await;
-            }
-            for key in session.record.named_keys() {
-                self.forget(key).await;
-            }
-            return Ok(true);
         }
         Err(contended())
+    }
+
+    /// Ends a session whose content is not registered, and drops its bytes. `false` if somebody else changed it.
+    async fn give_up(&self, id: &UploadId, session: &Session) -> Result<bool, StoreError> {
+        if !self.end(id, session, Phase::Aborted).await? {
+            return Ok(false);
+        }
+        self.options.locks.forget(id);
+        if let Some(parts) = &session.record.parts {
+            // What stays behind is found by the collector.
+            let _ = self.extents.abort_parts(&parts.key, &parts.upload).await;
+        }
+        for key in session.record.named_keys() {
+            self.forget(key).await;
+        }
+        Ok(true)
     }
 
     /// Leaves nothing of a session but that it is over. `false` if somebody else changed it.
@@ -144,6 +184,7 @@ impl Engine {
             extents: Vec::new(),
             parts: None,
             tails: Vec::new(),
+            ends: None,
             ..session.record.clone()
         };
         let key = Key::Upload(id.clone());

@@ -340,12 +340,12 @@ impl Reading {
         let read = self
             .store
             .blocking(move |shared| match shared.read_run(&run, at, most)? {
-                Some(bytes) => Ok(bytes),
                 None if shared.written(&key)?.is_none() => Err(Fault::NotFound),
-                None => Err(Fault::Unavailable("a piece of an extent is missing".into())),
+                bytes => Ok(bytes),
             });
         match read.await {
-            Ok(bytes) => Ok(Some((Bytes::from(bytes), self))),
+            // A piece is missing: the extent is shorter than it should be, as others are that are damaged.
+            Ok(bytes) => Ok(bytes.map(|bytes| (Bytes::from(bytes), self))),
             Err(Fault::NotFound) => Err(StoreError::NotFound),
             Err(fault) => Err(StoreError::unavailable(
                 "reading content",

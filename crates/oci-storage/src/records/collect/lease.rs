@@ -2,7 +2,8 @@
 //!
 //! The holder writes its record again every now and then. Others watch: a record that has not changed
 //! for a while by their own clock, between two looks of theirs, belongs to a process that is gone.
-//! Nothing rests on there being only one: two at once do the same work twice.
+//! Nothing rests on there being only one: two at once do the same work twice. Where one process has the store
+//! to itself, whoever else's lease it finds is that of a process that is gone.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,14 +17,27 @@ use super::super::keys::Key;
 use super::super::model::LeaseRecord;
 use super::super::store::Version;
 
-/// What this process last saw of somebody else's lease, and when it first looked like that.
+/// What this process knows of leases.
 #[derive(Debug, Default)]
-pub(in super::super) struct Watch(Mutex<Option<(Version, u64)>>);
+pub(in super::super) struct Watch {
+    /// What it last saw of somebody else's, and when it first looked like that.
+    seen: Mutex<Option<(Version, u64)>>,
+    /// The one it last took itself.
+    own: Mutex<Option<Nonce>>,
+}
 
 impl Watch {
+    fn is_own(&self, holder: Nonce) -> bool {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) == Some(holder)
+    }
+
+    fn take(&self, holder: Nonce) {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
+    }
+
     /// Whether the lease has not changed for so long that its holder must be gone.
     fn is_abandoned(&self, version: &Version, now: u64) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match &*seen {
             Some((known, since)) if known == version => now.saturating_sub(*since) >= PATIENCE,
             _ => {
@@ -43,7 +57,8 @@ impl Engine {
         let found = self.get::<LeaseRecord>(&Key::Lease).await?;
         let now = self.now();
         if let (Some(version), Some(held)) = (&found.version, found.header())
-            && held.holder.is_some()
+            && let Some(holder) = held.holder
+            && (self.records.guarantees().shared || self.watch.is_own(holder))
             && !self.watch.is_abandoned(version, now)
             // A command that runs once sees it once. Clocks differ by less than this.
             && now.saturating_sub(held.renewed) < LONG_AGO
@@ -63,7 +78,11 @@ impl Engine {
             renewed: now,
             complete,
         };
-        Ok(lease.write().await?.then_some(lease))
+        if !lease.write().await? {
+            return Ok(None);
+        }
+        self.watch.take(lease.holder);
+        Ok(Some(lease))
     }
 }
 

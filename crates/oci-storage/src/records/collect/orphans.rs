@@ -10,6 +10,7 @@ use oci_core::{Digest, StoreError};
 
 use super::super::Engine;
 use super::super::access::{Swap, gather};
+use super::super::content::Fenced;
 use super::super::extent::ExtentInfo;
 use super::super::keys::{self, Key, Owner};
 use super::super::model::{BlobRecord, Phase, SessionRecord};
@@ -130,8 +131,8 @@ impl Engine {
         let free = match &orphan.claim {
             Claim::Nobody => true,
             Claim::Content(digest) => {
-                self.fence_off(digest, std::slice::from_ref(&orphan.key))
-                    .await?
+                let orphan = std::slice::from_ref(&orphan.key);
+                !matches!(self.fence_off(digest, orphan).await?, Fenced::Registered)
             }
             Claim::Upload(id) => {
                 // In the place of a record that a writer may be about to make.
@@ -162,6 +163,7 @@ impl SessionRecord {
             tails: Vec::new(),
             expected: None,
             touched: since,
+            ends: None,
         }
     }
 }

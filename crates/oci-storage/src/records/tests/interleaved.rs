@@ -14,6 +14,7 @@ use super::harness::{
     put, read_blob, repository, tag,
 };
 use crate::records::access::Swap;
+use crate::records::content::Fenced;
 use crate::records::content::Mortal;
 use crate::records::keys::{self, Key};
 use crate::records::model::{
@@ -86,7 +87,7 @@ async fn sweep_orphans(engine: &Engine) {
             }
             _ => panic!("{extent:?}"),
         };
-        if let Ok(true) = engine
+        if let Ok(Fenced::Off(_)) = engine
             .fence_off(&digest, std::slice::from_ref(&extent.key))
             .await
         {

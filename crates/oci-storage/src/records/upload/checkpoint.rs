@@ -32,14 +32,18 @@ impl Upload {
             {}
             self.spill().await?;
         }
-        self.record(Phase::Open).await?;
+        self.record(Phase::Open, None).await?;
         self.dirty = false;
         self.checkpointed_at = self.engine.now();
         Ok(())
     }
 
     /// Swaps the session's record to what this writer has, in `phase`.
-    pub(super) async fn record(&mut self, phase: Phase) -> Result<(), StoreError> {
+    pub(super) async fn record(
+        &mut self,
+        phase: Phase,
+        ends: Option<u64>,
+    ) -> Result<(), StoreError> {
         let state = self.hasher.state();
         let record = SessionRecord {
             repository: self.scope.repository().to_string(),
@@ -53,6 +57,7 @@ impl Upload {
             tails: self.tails.clone(),
             expected: self.keyed,
             touched: self.engine.now(),
+            ends,
         };
         let mut body = state.as_bytes().to_vec();
         for piece in self.buffer.pieces() {

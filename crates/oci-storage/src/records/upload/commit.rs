@@ -11,7 +11,7 @@ use oci_core::store::{BlobMeta, CommittedBlob};
 
 use super::Upload;
 use crate::records::budget::Buffer;
-use crate::records::content::{Content, Registered, fence_of};
+use crate::records::content::{Content, Registered, ends_of, fence_of};
 use crate::records::model::{Phase, SessionRecord};
 use crate::records::sessions::Session;
 use crate::records::{INLINE, SWAP_TRIES};
@@ -139,7 +139,11 @@ impl Upload {
             // A session that nobody knows of needs no record, unless its extents are stored under its
             // id: then the record tells the collector where they belong.
             if self.stored.is_some() || (self.keyed.is_none() && !content.extents.is_empty()) {
-                self.finishing(digest, content).await?;
+                let ends = match &known {
+                    Some(known) => ends_of(known),
+                    None => ends_of(&self.engine.before(&digest).await?),
+                };
+                self.finishing(digest, content, ends).await?;
             }
             self.engine.link(repository, &digest, unlikely).await?;
             self.uncertain = true;
@@ -162,15 +166,22 @@ impl Upload {
 
     /// Notes that the content is about to be registered. What the last checkpoint had stays noted, in
     /// case it is not.
-    async fn finishing(&mut self, digest: Digest, content: &Content) -> Result<(), StoreError> {
+    async fn finishing(
+        &mut self,
+        digest: Digest,
+        content: &Content,
+        ends: u64,
+    ) -> Result<(), StoreError> {
         let keys = content.extents.iter().map(|extent| extent.key.clone());
         let phase = Phase::Finishing(digest, keys.collect());
+        let ends = Some(ends);
         let Some(stored) = &self.stored else {
-            return self.record(phase).await;
+            return self.record(phase, ends).await;
         };
         let body = stored.body.clone();
         let record = SessionRecord {
             phase,
+            ends,
             ..stored.record.clone()
         };
         self.swap_session(record, body).await
