@@ -363,7 +363,7 @@ mod tests {
     use object_store::multipart::MultipartStore;
     use object_store::{ObjectMeta, ObjectStore};
 
-    use super::super::bucket::{Settings, Tokens};
+    use super::super::bucket::{Finishing, Settings, Tokens};
     use super::super::service::{Memory, Service};
     use super::*;
     use crate::records::Guarantees;
@@ -415,6 +415,7 @@ mod tests {
                 storage_class: None,
                 guarantees: Guarantees::ALL,
                 counters: Arc::default(),
+                finishing: Finishing::default(),
                 public: None,
             };
             let bucket = Bucket::new(Strange(Memory(InMemory::new()), begins), settings);
