@@ -30,7 +30,7 @@ impl Answer {
 /// Asks a server at `address`.
 ///
 /// # Errors
-/// If it cannot be reached, or does not answer.
+/// If it cannot be reached, or does not answer for two minutes.
 pub fn ask(
     address: &str,
     method: &str,
@@ -38,8 +38,24 @@ pub fn ask(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> anyhow::Result<Answer> {
+    let patience = Duration::from_secs(120);
+    ask_for(patience, address, method, target, headers, body)
+}
+
+/// Asks a server at `address`, which may take a while.
+///
+/// # Errors
+/// If it cannot be reached, or does not answer for so long.
+pub fn ask_for(
+    patience: Duration,
+    address: &str,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect(address).with_context(|| address.to_owned())?;
-    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    stream.set_read_timeout(Some(patience))?;
     let mut head = format!(
         "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
          content-length: {}\r\n",

@@ -4,11 +4,12 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use oci_core::digest::{Algorithm, Hasher};
 
-use crate::client::ask;
+use crate::client::{ask, ask_for};
 use crate::registry::Registryd;
 use crate::s3s::S3sFs;
 
@@ -24,6 +25,8 @@ pub struct Cost {
     pub answered: u64,
     /// The most memory that registryd had resident, from its start on.
     pub peak_memory: u64,
+    /// How long the last request took, with which the service makes an object of the parts.
+    pub closing: Duration,
 }
 
 impl fmt::Display for Cost {
@@ -32,11 +35,12 @@ impl fmt::Display for Cost {
         write!(
             f,
             "{} MiB: the service was sent {} MiB and answered with {} KiB; registryd had at most {} MiB \
-             resident",
+             resident; the closing PUT took {} s",
             mib(self.size),
             mib(self.sent),
             self.answered >> 10,
-            mib(self.peak_memory)
+            mib(self.peak_memory),
+            self.closing.as_secs()
         )
     }
 }
@@ -63,7 +67,11 @@ pub fn push(binary: &str, scratch: &Path, size: u64, chunk: Option<u64>) -> anyh
     let digest = hasher.finish();
     let separator = if location.contains('?') { '&' } else { '?' };
     let target = format!("{location}{separator}digest={digest}");
-    let closed = ask(address, "PUT", &target, &[], b"")?;
+    let asked = Instant::now();
+    // The service copies all parts.
+    let patience = Duration::from_secs(15 * 60);
+    let closed = ask_for(patience, address, "PUT", &target, &[], b"")?;
+    let closing = asked.elapsed();
     ensure!(closed.status == 201, "PUT: {closed:?}");
     let traffic = service.traffic();
     let cost = Cost {
@@ -71,6 +79,7 @@ pub fn push(binary: &str, scratch: &Path, size: u64, chunk: Option<u64>) -> anyh
         sent: traffic.received() - before.0,
         answered: traffic.sent() - before.1,
         peak_memory: registryd.peak_memory()?,
+        closing,
     };
     let target = format!("/v2/large/blobs/{digest}");
     let found = ask(address, "HEAD", &target, &[], b"")?;

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, bail, ensure};
 use oci_storage::object::S3Options;
@@ -52,7 +52,11 @@ impl Moto {
         })
     }
 
-    fn start(scratch: &Path) -> anyhow::Result<Self> {
+    /// One more server. `scratch` is `env!("CARGO_TARGET_TMPDIR")`.
+    ///
+    /// # Errors
+    /// If it cannot be installed or started.
+    pub fn start(scratch: &Path) -> anyhow::Result<Self> {
         let python = installed(scratch)?;
         let mut process = Command::new(python)
             .args(["-c", PROGRAM])
@@ -69,13 +73,30 @@ impl Moto {
             bail!("it ended without an address: {line:?}");
         };
         let address = format!("{host}:{port}");
-        let created = ask(&address, "PUT", &format!("/{BUCKET}"), &[], b"")?;
-        ensure!(created.status == 200, "the bucket: {created:?}");
-        Ok(Self {
+        let moto = Self {
             address,
             _input: input,
             _process: process,
-        })
+        };
+        moto.create_bucket(BUCKET)?;
+        Ok(moto)
+    }
+
+    fn create_bucket(&self, name: &str) -> anyhow::Result<()> {
+        let created = ask(&self.address, "PUT", &format!("/{name}"), &[], b"")?;
+        ensure!(created.status == 200, "the bucket {name}: {created:?}");
+        Ok(())
+    }
+
+    /// A bucket that nobody has used. For each page of a listing moto looks at all that is in the bucket.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn fresh_bucket(&self) -> anyhow::Result<String> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{BUCKET}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.create_bucket(&name)?;
+        Ok(name)
     }
 
     /// Its URL.
@@ -128,6 +149,8 @@ pub fn variables(endpoint: &str, bucket: &str, root: &str) -> Vec<(String, Strin
 
 /// The interpreter that has moto, which is installed if it is not there.
 fn installed(scratch: &Path) -> anyhow::Result<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
     let home = scratch.join(format!("moto-{VERSION}"));
     let python = home.join("bin/python");
     let done = home.join("installed");

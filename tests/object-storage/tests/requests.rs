@@ -42,6 +42,10 @@ const EXPECTED: &[(&str, [u64; 4])] = &[
     ),
     ("GET a page with one tag", [2, 0, 1, 0]),
     ("GET manifest by a tag that is not there", [1, 0, 0, 0]),
+    (
+        "PUT manifest of 1,000 layers that are not there",
+        [200, 0, 0, 0],
+    ),
 ];
 
 struct Bench {
@@ -206,6 +210,15 @@ async fn requests_of_each_operation() {
         .ask(Method::GET, unknown, Bytes::new(), StatusCode::NOT_FOUND)
         .await;
     bench.note("GET manifest by a tag that is not there");
+
+    let nothing: Vec<_> = (0..1000_u32)
+        .map(|n| (Digest::sha256(&n.to_le_bytes()), 1))
+        .collect();
+    let document = manifest((&digest, config.len()), &nothing);
+    bench
+        .ask(Method::PUT, target, document, StatusCode::NOT_FOUND)
+        .await;
+    bench.note("PUT manifest of 1,000 layers that are not there");
 
     if bench.seen != EXPECTED {
         let seen = bench.seen.iter();

@@ -103,6 +103,7 @@ impl AzureOptions {
                 .with_client_secret_authorization(client, secret, tenant),
         };
         let counters = Arc::default();
+        let finishing = self.http.finishing();
         let service = builder
             .with_account(&self.account)
             .with_container_name(&self.container)
@@ -110,7 +111,10 @@ impl AzureOptions {
             .with_allow_http(endpoint.starts_with("http://"))
             .with_endpoint(endpoint)
             .with_retry(self.http.retries())
-            .with_http_connector(Watch(Arc::clone(&counters)))
+            .with_http_connector(Watch {
+                counters: Arc::clone(&counters),
+                finishing,
+            })
             .build()
             .map_err(|error| BucketError::new(&name, error))?;
         let settings = Settings {
@@ -120,6 +124,7 @@ impl AzureOptions {
             storage_class: None,
             guarantees: Guarantees::ALL,
             counters,
+            finishing,
             public: None,
         };
         Ok(Bucket::new(Cloud(service), settings))

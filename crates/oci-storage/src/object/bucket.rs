@@ -4,6 +4,7 @@ use std::fmt;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -38,9 +39,31 @@ pub(super) struct Settings {
     pub(super) storage_class: Option<String>,
     pub(super) guarantees: Guarantees,
     pub(super) counters: Arc<Counters>,
+    pub(super) finishing: Finishing,
     /// Signs addresses for others, where they reach the service by another name than this process does.
     pub(super) public: Option<Box<dyn SignUrls>>,
 }
+
+/// How to wait while the service makes an object of parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finishing {
+    /// How long it may take.
+    pub(super) timeout: Duration,
+    /// How long to wait before it is asked again, at first.
+    pub(super) pause: Duration,
+}
+
+impl Default for Finishing {
+    fn default() -> Self {
+        Self {
+            timeout: FINISH_TIMEOUT,
+            pause: RETRY_PAUSE,
+        }
+    }
+}
+
+pub(super) const FINISH_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What conditional writes compare.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,6 +88,7 @@ impl Bucket {
             storage_class: None,
             guarantees: Guarantees::ALL,
             counters: Arc::default(),
+            finishing: Finishing::default(),
             public: None,
         };
         Self::new(Memory(InMemory::new()), settings)

@@ -1,7 +1,7 @@
 //! Extents as objects, in parts where they are large.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use object_store::{GetOptions, GetRange, PutMode, PutMultipartOptions, PutOption
 use oci_core::error::{BoxError, StoreError};
 use oci_core::store::BlobStream;
 
-use super::bucket::Bucket;
-use super::failure::{BucketError, extent_error};
+use super::bucket::{Bucket, Finishing};
+use super::failure::{BucketError, extent_error, is_unsettled};
 use super::probe::Verdict;
 use crate::records::{ExtentError, ExtentInfo, ExtentStore, Guarantees, PartLimits};
 
@@ -125,14 +125,29 @@ impl ExtentStore for ObjectExtents {
         let parts = parts.iter().map(|part| PartId {
             content_id: part.clone(),
         });
+        let parts: Vec<_> = parts.collect();
         let service = self.bucket.service().parts();
         let upload = upload.to_owned();
-        let finished = service.complete_multipart(&path, &upload, parts.collect());
-        match finished.await {
-            Ok(_) => Ok(()),
+        let Finishing { timeout, mut pause } = self.bucket.settings().finishing;
+        let begun = Instant::now();
+        let mut unsettled = false;
+        loop {
+            let finished = service.complete_multipart(&path, &upload, parts.clone());
+            let Err(error) = finished.await else {
+                return Ok(());
+            };
             // Done before, by a try whose answer got lost.
-            Err(_) if self.is_there(&path).await => Ok(()),
-            Err(error) => Err(extent_error(error)),
+            if self.is_there(&path).await {
+                return Ok(());
+            }
+            // The service may be at it, though no answer will come: a proxy before it gave up, or the
+            // connection broke. Meanwhile it may say anything to a further try.
+            unsettled |= is_unsettled(&error);
+            if !unsettled || begun.elapsed() >= timeout {
+                return Err(extent_error(error));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -191,6 +206,9 @@ pub(super) async fn remove(bucket: &Bucket, key: &str) -> Result<(), BoxError> {
     }
     Ok(())
 }
+
+/// Between two looks for an object that is being made of parts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 fn unusable(error: BucketError) -> ExtentError {
     ExtentError::Unavailable(error.into())

@@ -265,21 +265,40 @@ fn trouble(error: &object_store::Error) -> Trouble {
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 fn is_unreachable(error: &object_store::Error) -> bool {
-    use object_store::client::{HttpError, HttpErrorKind};
+    use object_store::client::HttpErrorKind::{Connect, Timeout};
 
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(http) = error.downcast_ref::<HttpError>() {
-            return matches!(http.kind(), HttpErrorKind::Connect | HttpErrorKind::Timeout);
-        }
-        next = error.source();
-    }
-    false
+    matches!(transport(error), Some(Connect | Timeout))
 }
 
 #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
 fn is_unreachable(_: &object_store::Error) -> bool {
     false
+}
+
+/// Whether the service may still be doing what it was asked: the answer did not come, or not whole.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+pub(super) fn is_unsettled(error: &object_store::Error) -> bool {
+    use object_store::client::HttpErrorKind::Connect;
+
+    transport(error).is_some_and(|kind| kind != Connect)
+}
+
+#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+pub(super) fn is_unsettled(_: &object_store::Error) -> bool {
+    false
+}
+
+/// What the transport says, if that is what failed.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+fn transport(error: &object_store::Error) -> Option<object_store::client::HttpErrorKind> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(http) = error.downcast_ref::<object_store::client::HttpError>() {
+            return Some(http.kind());
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An error and its sources, as text.

@@ -88,11 +88,15 @@ impl GcsOptions {
             builder = builder.with_base_url(endpoint);
         }
         let counters = Arc::default();
+        let finishing = self.http.finishing();
         let service = builder
             .with_bucket_name(&self.bucket)
             .with_retry(self.http.retries())
             .with_client_options(self.http.client(&name, endpoint.starts_with("http://"))?)
-            .with_http_connector(Watch(Arc::clone(&counters)))
+            .with_http_connector(Watch {
+                counters: Arc::clone(&counters),
+                finishing,
+            })
             .build()
             .map_err(|error| BucketError::new(&name, error))?;
         let settings = Settings {
@@ -102,6 +106,7 @@ impl GcsOptions {
             storage_class: None,
             guarantees: Guarantees::ALL,
             counters,
+            finishing,
             public: None,
         };
         Ok(Bucket::new(Cloud(service), settings))

@@ -15,7 +15,7 @@ use object_store::client::{
 };
 use object_store::{BackoffConfig, Certificate, ClientOptions, HeaderValue, RetryConfig};
 
-use super::bucket::Counters;
+use super::bucket::{Counters, FINISH_TIMEOUT, Finishing, RETRY_PAUSE};
 use super::failure::{Attempt, Attempts, BucketError};
 
 /// How the service is spoken to.
@@ -31,6 +31,11 @@ pub struct HttpOptions {
     /// How long to wait before a request that failed is sent again, and twice as long each time after
     /// that; 100 ms.
     pub retry_pause: Option<Duration>,
+    /// How long an answer, or the next piece of one, may take; 120 s.
+    pub read_timeout: Option<Duration>,
+    /// How long the service may take to make one object of the parts that it has; 15 min. Some copy them
+    /// all for that, and Amazon speaks of minutes.
+    pub finish_timeout: Option<Duration>,
 }
 
 /// A PEM file is not larger.
@@ -50,7 +55,7 @@ impl HttpOptions {
             // A body takes as long as it takes, but something has to happen all the time. While a part
             // is sent, nothing is read.
             .with_timeout_disabled()
-            .with_read_timeout(Duration::from_secs(120))
+            .with_read_timeout(self.read_timeout.unwrap_or(READ_TIMEOUT))
             .with_pool_idle_timeout(Duration::from_secs(20));
         if self.skip_verify {
             options = options.with_allow_invalid_certificates(true);
@@ -74,6 +79,14 @@ impl HttpOptions {
         Ok(options)
     }
 
+    /// How to wait for objects that are made of parts.
+    pub(super) fn finishing(&self) -> Finishing {
+        Finishing {
+            timeout: self.finish_timeout.unwrap_or(FINISH_TIMEOUT),
+            pause: self.retry_pause.unwrap_or(RETRY_PAUSE),
+        }
+    }
+
     /// How often the client tries again by itself.
     pub(super) fn retries(&self) -> RetryConfig {
         RetryConfig {
@@ -88,23 +101,31 @@ impl HttpOptions {
     }
 }
 
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 const USER_AGENT: &str = concat!("registryd/", env!("CARGO_PKG_VERSION"));
 
 /// Makes clients whose requests are counted and noted.
 #[derive(Debug)]
-pub(super) struct Watch(pub(super) Arc<Counters>);
+pub(super) struct Watch {
+    pub(super) counters: Arc<Counters>,
+    pub(super) finishing: Finishing,
+}
 
 impl HttpConnector for Watch {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = ReqwestConnector::default().connect(options)?;
-        let counters = Arc::clone(&self.0);
-        Ok(HttpClient::new(Watched { client, counters }))
+        let patient = options.clone().with_read_timeout(self.finishing.timeout);
+        Ok(HttpClient::new(Watched {
+            client: ReqwestConnector::default().connect(options)?,
+            patient: ReqwestConnector::default().connect(&patient)?,
+            counters: Arc::clone(&self.counters),
+        }))
     }
 }
 
 struct Watched {
     client: HttpClient,
+    /// Waits longer, for what may take minutes.
+    patient: HttpClient,
     counters: Arc<Counters>,
 }
 
@@ -118,6 +139,9 @@ impl fmt::Debug for Watched {
 impl HttpService for Watched {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         self.count(&request);
+        if finishes_parts(&request) {
+            return self.finish(request).await;
+        }
         let attempts = request.extensions().get::<Arc<Attempts>>().cloned();
         let Some(attempts) = attempts else {
             return self.client.execute(request).await;
@@ -135,6 +159,22 @@ impl HttpService for Watched {
 }
 
 impl Watched {
+    /// Sends the request that makes an object of parts, once: after an end that leaves open whether the
+    /// service is still at it, whoever asked looks for the object before asking again.
+    async fn finish(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let unsettled = |error| HttpError::new_boxed(HttpErrorKind::Unknown, error);
+        match self.patient.execute(request).await {
+            Ok(answer) if matches!(answer.status().as_u16(), 408 | 502 | 504) => {
+                let status = answer.status();
+                Err(unsettled(
+                    format!("{status}, and the service may go on").into(),
+                ))
+            }
+            Err(error) if error.kind() != HttpErrorKind::Connect => Err(unsettled(error.into())),
+            settled => settled,
+        }
+    }
+
     fn count(&self, request: &HttpRequest) {
         let query = request.uri().query().unwrap_or_default();
         let is_list = query.contains("list-type=2") || query.contains("comp=list");
@@ -145,6 +185,16 @@ impl Watched {
             _ => &self.counters.get,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether the service is to make one object of parts: S3's and Google's way, and Azure's.
+fn finishes_parts(request: &HttpRequest) -> bool {
+    let mut query = request.uri().query().unwrap_or_default().split('&');
+    match request.method().as_str() {
+        "POST" => query.any(|parameter| parameter.starts_with("uploadId=")),
+        "PUT" => query.any(|parameter| parameter == "comp=blocklist"),
+        _ => false,
     }
 }
 

@@ -115,7 +115,7 @@ impl fmt::Display for Shortcoming {
     }
 }
 
-/// Asks a bucket what it keeps, with some fifty requests below `probe/` that are cleared away again.
+/// Asks a bucket what it keeps, with some sixty requests below `probe/` that are cleared away again.
 ///
 /// # Errors
 /// If the bucket cannot be used at all, with what is wrong.
@@ -143,6 +143,8 @@ struct Probe<'a> {
     prefix: String,
 }
 
+/// In the order of bytes. A service that goes through directories lists them the other way round.
+const NESTED: [&str; 2] = ["d!", "d/a!"];
 /// How many writers race, and how often.
 const RACERS: usize = 8;
 const RACES: usize = 2;
@@ -170,13 +172,7 @@ impl Probe<'_> {
     /// Writing and reading as such: if that fails, nothing will work.
     async fn plain(&self) -> Result<(), BucketError> {
         let key = self.key("a");
-        let path = self.bucket.path(&key)?;
-        let objects = self.bucket.service().objects();
-        let mode = PutOptions::from(PutMode::Overwrite);
-        let written = objects
-            .put_opts(&path, b"plain".to_vec().into(), mode)
-            .await;
-        written.map_err(|error| BucketError::new(self.bucket.name(), error))?;
+        self.write(&key, "plain").await?;
         match self.stored(&key).await? {
             Some((value, _)) if value == "plain" => Ok(()),
             _ => Err(self.broken("an object that was written reads differently")),
@@ -261,6 +257,9 @@ impl Probe<'_> {
     }
 
     async fn listing(&self, verdict: &mut Verdict) -> Result<(), BucketError> {
+        for name in NESTED {
+            self.write(&self.key(name), "nested").await?;
+        }
         let mut expected = Vec::new();
         for key in self.keys() {
             if self.stored(&key).await?.is_some() {
@@ -271,7 +270,10 @@ impl Probe<'_> {
         let found = found.map_err(|error| BucketError::new(self.bucket.name(), error))?;
         let mut found: Vec<String> = found.into_iter().map(|(key, _)| key).collect();
         if !found.is_sorted() {
-            return Err(self.broken("objects are not listed in the order of their names"));
+            return Err(self.broken(
+                "objects are not listed in the order of their names, byte by byte (`d!` before `d/a!`), so that \
+                 a listing cannot be read page by page: use another storage service",
+            ));
         }
         found.retain(|key| expected.contains(key));
         if found != expected {
@@ -300,6 +302,28 @@ impl Probe<'_> {
         {
             verdict.note(Shortcoming::ListingLags);
         }
+        // A name that is none, with which others begin.
+        let directory = self.key("d");
+        let found = self.bucket.list(&self.prefix, Some(&directory), 1000).await;
+        let found = found.map_err(|error| BucketError::new(self.bucket.name(), error))?;
+        let listed = |name| found.iter().any(|(key, _)| *key == self.key(name));
+        if !NESTED.into_iter().all(listed) {
+            return Err(self.broken(
+                "a listing that is to go on after a name (`start-after`) leaves out objects below it, as if it \
+                 were a directory: use another storage service",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes without a condition.
+    async fn write(&self, key: &str, value: &'static str) -> Result<(), BucketError> {
+        let path = self.bucket.path(key)?;
+        let objects = self.bucket.service().objects();
+        let mode = PutOptions::from(PutMode::Overwrite);
+        let value = Bytes::from_static(value.as_bytes());
+        let written = objects.put_opts(&path, value.into(), mode).await;
+        written.map_err(|error| BucketError::new(self.bucket.name(), error))?;
         Ok(())
     }
 
@@ -335,8 +359,8 @@ impl Probe<'_> {
     /// Every key that is written, in order.
     fn keys(&self) -> Vec<String> {
         let races = (0..RACES).map(|n| self.key(&format!("race-{n}")));
-        [self.key("a"), self.key("b")]
-            .into_iter()
+        (["a", "b"].into_iter().chain(NESTED))
+            .map(|name| self.key(name))
             .chain(races)
             .collect()
     }
@@ -363,7 +387,7 @@ mod tests {
     use object_store::multipart::MultipartStore;
     use object_store::{ObjectMeta, ObjectStore};
 
-    use super::super::bucket::{Settings, Tokens};
+    use super::super::bucket::{Finishing, Settings, Tokens};
     use super::super::service::{Memory, Service};
     use super::*;
     use crate::records::Guarantees;
@@ -374,6 +398,8 @@ mod tests {
         After,
         With,
         Anew,
+        /// After all that is below it, as if it were a directory.
+        Behind,
     }
 
     #[derive(Debug)]
@@ -395,8 +421,10 @@ mod tests {
             after: Option<&str>,
             limit: usize,
         ) -> object_store::Result<Vec<ObjectMeta>> {
+            let behind = after.map(|after| format!("{after}/~"));
             let after = match (self.1, after) {
                 (Begins::After, after) => after,
+                (Begins::Behind, _) => behind.as_deref(),
                 // Whatever is less by a character, however small, is less.
                 (Begins::With, Some(after)) => after.get(..after.len() - 1),
                 _ => None,
@@ -405,24 +433,72 @@ mod tests {
         }
     }
 
+    /// Goes through directories, one after the other.
+    #[derive(Debug)]
+    struct ByDirectories(Memory);
+
+    #[async_trait]
+    impl Service for ByDirectories {
+        fn objects(&self) -> &dyn ObjectStore {
+            self.0.objects()
+        }
+
+        fn parts(&self) -> &dyn MultipartStore {
+            self.0.parts()
+        }
+
+        async fn page(
+            &self,
+            prefix: &str,
+            after: Option<&str>,
+            limit: usize,
+        ) -> object_store::Result<Vec<ObjectMeta>> {
+            let mut found = self.0.page(prefix, after, limit).await?;
+            found.sort_by(|one, other| {
+                let names = |meta: &ObjectMeta| -> Vec<String> {
+                    let names = meta.location.as_ref().split('/');
+                    names.map(str::to_owned).collect()
+                };
+                names(one).cmp(&names(other))
+            });
+            Ok(found)
+        }
+    }
+
+    fn bucket(service: impl Service) -> Bucket {
+        let settings = Settings {
+            name: "strange".to_owned(),
+            root: String::new(),
+            tokens: Tokens::ETag,
+            storage_class: None,
+            guarantees: Guarantees::ALL,
+            counters: Arc::default(),
+            finishing: Finishing::default(),
+            public: None,
+        };
+        Bucket::new(service, settings)
+    }
+
+    fn why(refused: &BucketError) -> String {
+        std::error::Error::source(refused).unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_service_that_lists_by_directories_is_refused() {
+        let bucket = bucket(ByDirectories(Memory(InMemory::new())));
+        let refused = probe(&bucket).await.unwrap_err();
+        assert!(why(&refused).contains("byte by byte"), "{}", why(&refused));
+    }
+
     #[tokio::test]
     async fn a_service_whose_listings_do_not_go_on_is_refused() {
-        for begins in [Begins::After, Begins::With, Begins::Anew] {
-            let settings = Settings {
-                name: "strange".to_owned(),
-                root: String::new(),
-                tokens: Tokens::ETag,
-                storage_class: None,
-                guarantees: Guarantees::ALL,
-                counters: Arc::default(),
-                public: None,
-            };
-            let bucket = Bucket::new(Strange(Memory(InMemory::new()), begins), settings);
+        for begins in [Begins::After, Begins::With, Begins::Anew, Begins::Behind] {
+            let bucket = bucket(Strange(Memory(InMemory::new()), begins));
             match (begins, probe(&bucket).await) {
                 (Begins::After, verdict) => assert!(verdict.unwrap().is_shared()),
                 (_, refused) => {
                     let refused = refused.unwrap_err();
-                    let why = std::error::Error::source(&refused).unwrap().to_string();
+                    let why = why(&refused);
                     assert!(why.contains("start-after"), "{begins:?}: {refused}: {why}");
                 }
             }

@@ -135,6 +135,7 @@ impl S3Options {
         let name = name("s3", &self.bucket, &root, &service);
         let client = self.http.client(&name, endpoint.starts_with("http://"))?;
         let counters = Arc::default();
+        let finishing = self.http.finishing();
         builder = builder
             .with_bucket_name(&self.bucket)
             .with_region(region)
@@ -144,7 +145,10 @@ impl S3Options {
             .with_disable_bulk_delete(true)
             .with_retry(self.http.retries())
             .with_client_options(client)
-            .with_http_connector(Watch(Arc::clone(&counters)));
+            .with_http_connector(Watch {
+                counters: Arc::clone(&counters),
+                finishing,
+            });
         builder = match &self.encryption {
             None => builder,
             Some(S3Encryption::Kms(key)) => builder.with_sse_kms_encryption(key),
@@ -176,6 +180,7 @@ impl S3Options {
             storage_class: self.storage_class,
             guarantees: Guarantees::ALL,
             counters,
+            finishing,
             public,
         };
         Ok(Bucket::new(Cloud(service), settings))

@@ -72,6 +72,7 @@ impl Push {
 
     /// Runs to its end once begun.
     pub(super) async fn run(mut self) -> Result<(), StoreError> {
+        self.look_first().await?;
         let mut failures = 0;
         for _ in 0..SWAP_TRIES {
             match self.attempt().await {
@@ -87,6 +88,24 @@ impl Push {
             }
         }
         Err(contended())
+    }
+
+    /// Refuses a manifest that names much that is not there before anything is written for it: each of its
+    /// references would be noted and taken back.
+    async fn look_first(&self) -> Result<(), StoreError> {
+        if self.needed.len() <= MANY {
+            return Ok(());
+        }
+        for some in self.needed.chunks(MANY) {
+            let missing = self
+                .engine
+                .missing(&self.repository, some, Promise::Kept, |_| true);
+            let missing = missing.await?;
+            if !missing.is_empty() {
+                return Err(StoreError::MissingReferences(missing));
+            }
+        }
+        Ok(())
     }
 
     async fn attempt(&mut self) -> Result<Outcome, StoreError> {
@@ -496,3 +515,5 @@ impl Push {
 
 /// How often a push that is half visible is tried again.
 const FAILURES: usize = 3;
+/// No image has more references.
+const MANY: usize = 200;

@@ -99,8 +99,10 @@ impl Upload {
         parts
             .parts
             .push(written.map_err(|error| error.into_store("writing a part"))?);
-        self.complete(&parts, length).await?;
+        // The store has it. To make an extent of the parts may take minutes, for which other uploads can use
+        // the memory.
         self.buffer = Buffer::default();
+        self.complete(&parts, length).await?;
         self.parts = None;
         Ok(())
     }
