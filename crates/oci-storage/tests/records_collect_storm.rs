@@ -2,7 +2,8 @@
 //! every blob that was just pushed is garbage until its manifest comes; then with the grace that clients rely
 //! on. Pushers and collector are replicas: engines that share nothing but the store.
 //!
-//! Fifty times as many are pushed with `REGISTRY_STORM_PUSHES=100000`.
+//! Fifty times as many are pushed with `REGISTRY_STORM_PUSHES=100000`, and with `REGISTRY_STORM_GRACE=60` the grace
+//! is that many seconds.
 #![cfg(feature = "records")]
 #![expect(
     clippy::unwrap_used,
@@ -34,6 +35,12 @@ const SHARED: u64 = 40;
 fn pushes(default: u64) -> u64 {
     let asked = std::env::var("REGISTRY_STORM_PUSHES").ok();
     asked.map_or(default, |text| text.parse().unwrap())
+}
+
+/// An hour, so that a slow machine does not outlive it.
+fn grace() -> Duration {
+    let asked = std::env::var("REGISTRY_STORM_GRACE").ok();
+    Duration::from_secs(asked.map_or(3600, |text| text.parse().unwrap()))
 }
 
 /// Another replica of the same registry.
@@ -287,8 +294,7 @@ async fn without_grace_nothing_acknowledged_breaks_and_all_garbage_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn within_grace_nobody_is_refused() {
-    // An hour, so that a slow machine does not outlive it.
-    let seen = storm(&memory(), pushes(2000), Duration::from_secs(3600)).await;
+    let seen = storm(&memory(), pushes(2000), grace()).await;
     assert_eq!(seen.refused.load(Ordering::Relaxed), 0);
     assert_eq!(seen.again.load(Ordering::Relaxed), 0);
 }
@@ -323,8 +329,7 @@ mod on_sled {
     #[tokio::test(flavor = "multi_thread")]
     async fn within_grace_nobody_is_refused() {
         let directory = directory();
-        let grace = Duration::from_secs(3600);
-        let seen = storm(&sled(&directory), pushes(100), grace).await;
+        let seen = storm(&sled(&directory), pushes(100), grace()).await;
         assert_eq!(seen.refused.load(Ordering::Relaxed), 0);
     }
 }
