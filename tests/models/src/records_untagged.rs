@@ -12,6 +12,9 @@
 //! * **collector**: swap the manifest's record for condemned; list the references of indexes; list the hints, and
 //!   swap each tag **for itself**, unless it points here. Something leads here: swap back to live. Nothing: swap
 //!   for dead, and clean up as after a delete. The blob comes after that.
+//! * **push by several tags that may be refused**: writes a reference to what each tag leads to and makes that
+//!   live, as the push of an index does with its manifest. Refused, it moves back what it has moved: hint, tag read,
+//!   manifest looked at, tag swapped.
 //! * **clean-up**: for each tag that was hinted at: read it; look whether the record is still the dead one; swap
 //!   the tag for what does not point here. Then remove the references and hints of the push that is gone, then
 //!   say in the record that this is done.
@@ -23,6 +26,7 @@
 //! * [`INDEXED`]: an index that can be read has its manifest and the blob, in every state.
 //! * [`KEPT`]: an acknowledged tag is there with its manifest and the blob, unless it was moved or the manifest
 //!   deleted.
+//! * [`RESTORED`]: a tag that a push by several has moved, before it was refused, is there again with its manifest.
 //!
 //! What an actor remembers of a version is whether it is still the current one, as in
 //! [`records_collect`](crate::records_collect). The engine's collector looks at tags a first time before it
@@ -38,7 +42,7 @@ mod pushes;
 
 use clean::Clean;
 use collector::Collector;
-use pushes::{Deleter, Index, Mover, Writer, WriterAt};
+use pushes::{Deleter, Index, Mover, MoverAt, Writer, WriterAt};
 
 /// The first promise, as the checker names it.
 pub const WHOLE: &str = "a manifest that can be read has its blob";
@@ -48,6 +52,9 @@ pub const LEADS: &str = "what a tag points to is there, or its clean-up is due";
 pub const INDEXED: &str = "an index that can be read has its manifest and the blob";
 /// The fourth promise, as the checker names it.
 pub const KEPT: &str = "an acknowledged tag is there with its manifest and the blob";
+
+/// The fifth promise, as the checker names it.
+pub const RESTORED: &str = "a tag that was moved back is there with its manifest";
 
 /// The protocol with one step removed: each must be caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +80,11 @@ pub enum Mutant {
     IndexLooksFirst,
     /// A push of an index leaves a condemned manifest condemned.
     IndexLeavesCondemned,
+    /// A push by several tags that may be refused writes no reference to what it moves them from. Removes: *what a
+    /// tag may have to be moved back to stays*.
+    OriginNotReferenced,
+    /// It writes the reference, and leaves what was condemned condemned.
+    OriginNotProtected,
     /// A clean-up does not look whether the manifest is still the dead one.
     CleansWithoutLook,
     /// A clean-up removes all hints that it found, not those of pushes that are done.
@@ -93,6 +105,8 @@ pub struct RecordsUntagged {
     pub same_tag: bool,
     /// Whether the first tag points to the manifest at first, and a client moves it elsewhere.
     pub mover: bool,
+    /// Whether that client is refused after it, and moves the tag back.
+    pub refused: bool,
     /// Whether a client pushes an index that names the manifest.
     pub index: bool,
     /// Whether a client deletes the manifest.
@@ -114,6 +128,7 @@ impl Default for RecordsUntagged {
             writers: 1,
             same_tag: false,
             mover: false,
+            refused: false,
             index: false,
             deleter: false,
             collectors: 1,
@@ -131,6 +146,9 @@ const TAGS: usize = 2;
 const TRIES: u8 = 2;
 /// The push that wrote the manifest which is there from the start, by the first tag.
 const OLD: u8 = 0;
+
+/// The push that moves the first tag, and that by which it points here when it was moved back.
+const MOVER: u8 = 7;
 
 /// A set of pushes, by nonce.
 type Set = u8;
@@ -252,7 +270,7 @@ impl RecordsUntagged {
 
     fn tag_of(&self, nonce: u8) -> usize {
         match nonce {
-            OLD => 0,
+            OLD | MOVER => 0,
             _ if self.same_tag => 0,
             nonce => usize::from((nonce - 1) / TRIES),
         }
@@ -279,7 +297,10 @@ impl Model for RecordsUntagged {
 
     fn init_states(&self) -> Vec<State> {
         assert!(self.writers <= MAX_WRITERS && self.collectors <= MAX_COLLECTORS);
-        assert!(!self.index || !self.deleter, "a delete does not ask");
+        assert!(
+            !(self.index || self.refused) || !self.deleter,
+            "a delete does not ask"
+        );
         let mut state = State {
             references: bit(OLD),
             ..State::default()
@@ -308,7 +329,7 @@ impl Model for RecordsUntagged {
         for writer in 0..self.writers {
             self.writer_steps(state, writer, steps);
         }
-        Self::mover_steps(state, steps);
+        self.mover_steps(state, steps);
         self.index_steps(state, steps);
         self.deleter_steps(state, steps);
         for run in 0..self.collectors {
@@ -350,7 +371,18 @@ impl Model for RecordsUntagged {
                 },
             ),
         ];
-        if self.collectors > 0 {
+        if self.refused {
+            properties.extend([
+                Property::always(RESTORED, |_: &Self, state: &State| {
+                    state.mover.at != MoverAt::Returned
+                        || (state.tags[0].is_some() && state.life.is_there())
+                }),
+                Property::sometimes("a tag is moved back", |_, state: &State| {
+                    state.tags[0] == Some(MOVER)
+                }),
+            ]);
+        }
+        if self.collectors > 0 && !self.refused {
             properties.push(Property::sometimes(
                 "everything is collected, and nothing is left to do",
                 |_, state: &State| {

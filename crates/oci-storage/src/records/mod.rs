@@ -53,6 +53,9 @@
 //! rewrites each of them *after* it took the manifest away. So a tag is either removed by the delete,
 //! or its writer's swap fails and finds the manifest gone: no tag is left pointing at nothing.
 //!
+//! A push by several tags that may be refused moves back those it has moved. Until it is done it needs what they
+//! led to, and references that like the child of an index.
+//!
 //! Content is registered by one swap, and only while the record's *fence* is what it was before the
 //! content's first byte was stored. Whoever deletes orphaned bytes changes the fence first. So bytes
 //! that are about to be deleted cannot be registered late. A session that is finishing says how often

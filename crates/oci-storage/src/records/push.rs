@@ -33,6 +33,8 @@ pub(super) struct Push {
     own: Vec<Nonce>,
     /// Tags that were moved so far, or may have been, and where from.
     moved: Vec<(Tag, Option<TagTarget>)>,
+    /// What it may have to move tags back to, and keeps until it is done.
+    origins: BTreeSet<Digest>,
     /// Manifests that were live and swapped for this one: its own of earlier attempts, and others'.
     replaced: Vec<RevisionRecord>,
     /// Whether it was there before this push.
@@ -64,6 +66,7 @@ impl Push {
             tags,
             own: Vec::new(),
             moved: Vec::new(),
+            origins: BTreeSet::new(),
             replaced: Vec::new(),
             was_there: false,
             visible: false,
@@ -123,6 +126,7 @@ impl Push {
             None => None,
         };
         let tags = self.read_tags().await?;
+        self.note_origins(&tags);
 
         // 1: the references, and hints for whoever deletes it.
         self.mark_all(push).await?;
@@ -136,6 +140,7 @@ impl Push {
                 .await;
         }
         self.protect_elsewhere().await?;
+        self.protect_origins().await?;
         if !(self.tags.iter().zip(&tags)).all(|(write, found)| self.may_write(write, found)) {
             return self.refuse(push, StoreError::Precondition).await;
         }
@@ -181,6 +186,46 @@ impl Push {
         gather(reads.collect()).await
     }
 
+    /// A push by several tags that may be refused may come to move some of them back. By then a collector may have
+    /// taken what they led to, if nothing else does. So that is needed like the child of an index.
+    fn note_origins(&mut self, tags: &[Found<TagRecord>]) {
+        let mut writes = self.tags.iter();
+        if self.tags.len() > 1 && writes.any(|write| write.precondition != TagPrecondition::None) {
+            let targets = tags.iter().filter_map(|found| target_of(found.header()));
+            let others = targets.map(|target| target.digest);
+            self.origins.extend(others.filter(|it| *it != self.digest));
+        }
+    }
+
+    async fn protect_origins(&self) -> Result<(), StoreError> {
+        for origin in &self.origins {
+            let key = Key::Manifest(self.repository.clone(), *origin);
+            let any = |_: &RevisionRecord| true;
+            self.engine.protect(&key, Promise::Kept, any).await?;
+        }
+        Ok(())
+    }
+
+    /// What keeps them, but for those that the manifest itself needs.
+    fn origin_references(&self, push: Nonce) -> Vec<Key> {
+        let needed = self.revision(push).references;
+        let origins = self.origins.iter().filter(|it| !needed.contains(it));
+        let keys = origins.map(|origin| Key::Reference {
+            to: *origin,
+            repository: self.repository.clone(),
+            from: self.digest,
+            push,
+        });
+        keys.collect()
+    }
+
+    /// Of all attempts.
+    async fn release_origins(&self) -> Result<(), StoreError> {
+        let own = self.own.iter();
+        let keys = own.flat_map(|push| self.origin_references(*push));
+        self.engine.purge_all(keys.collect()).await
+    }
+
     fn may_write(&self, write: &TagWrite, found: &Found<TagRecord>) -> bool {
         let target = target_of(found.header());
         target.is_some_and(|target| self.own.contains(&target.push))
@@ -219,7 +264,8 @@ impl Push {
     }
 
     async fn mark_all(&self, push: Nonce) -> Result<(), StoreError> {
-        let marks = self.marks(push).into_iter().map(|key| {
+        let origins = self.origin_references(push);
+        let marks = self.marks(push).into_iter().chain(origins).map(|key| {
             let engine = Arc::clone(&self.engine);
             async move { engine.mark(&key).await }
         });
@@ -311,6 +357,7 @@ impl Push {
         if self.visible {
             self.undo().await?;
         }
+        self.release_origins().await?;
         Err(error)
     }
 
@@ -382,6 +429,7 @@ impl Push {
         });
         let replaced = hints.chain(self.replaced_references()).collect();
         let _ = self.engine.purge_all(replaced).await;
+        let _ = self.release_origins().await;
     }
 
     /// Takes back what earlier attempts of a push have changed that may not go on. May be repeated.

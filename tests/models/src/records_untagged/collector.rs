@@ -1,7 +1,7 @@
 //! The collector: the manifest first, then its blob.
 
 use super::clean::Clean;
-use super::{Life, Mutant, RecordsUntagged, Set, State, bit};
+use super::{Life, MOVER, Mutant, RecordsUntagged, Set, State, bit};
 use crate::{Actor, Step};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -248,7 +248,11 @@ impl RecordsUntagged {
             step(
                 "CAS: the index, for itself; removes a stale reference",
                 &|to, _| {
-                    to.index.revision = false;
+                    if to.parents == bit(MOVER) {
+                        to.mover.revision = false;
+                    } else {
+                        to.index.revision = false;
+                    }
                     to.parents &= to.parents - 1;
                 },
             );
@@ -343,11 +347,12 @@ impl RecordsUntagged {
 }
 
 impl State {
-    /// The push of the index that is there.
+    /// The pushes of the index that is there, and of what a tag was moved to.
     fn index_of(&self) -> Set {
+        let mover = if self.mover.visible { bit(MOVER) } else { 0 };
         match self.indexed {
-            0 => 0,
-            push => bit(push - 1),
+            0 => mover,
+            push => mover | bit(push - 1),
         }
     }
 }

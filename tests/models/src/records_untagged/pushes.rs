@@ -1,7 +1,7 @@
 //! Clients.
 
 use super::clean::Clean;
-use super::{Life, Mutant, RecordsUntagged, Set, State, TRIES, bit, nonce_of};
+use super::{Life, MOVER, Mutant, RecordsUntagged, Set, State, TRIES, bit, nonce_of};
 use crate::{Actor, Step};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,19 +68,33 @@ impl Writer {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum MoverAt {
+pub(super) enum MoverAt {
     #[default]
     Gone,
     Read,
+    Refer,
+    Protect,
+    Revision,
     Move,
     Tidy,
+    Hint,
+    ReadBack,
+    LookBack,
+    MoveBack,
+    Release,
+    /// It was refused, and has moved the tag back.
+    Returned,
 }
 
-/// A client that moves the first tag to another manifest.
+/// A client that moves the first tag to another manifest, and may be refused after that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Mover {
-    at: MoverAt,
+    pub(super) at: MoverAt,
     pub(super) tag: bool,
+    /// Whether the other manifest's record is as it was read.
+    pub(super) revision: bool,
+    /// Whether the other manifest is there.
+    pub(super) visible: bool,
     /// The hint of what it moves the tag from.
     before: Set,
 }
@@ -308,7 +322,7 @@ impl RecordsUntagged {
         }
     }
 
-    pub(super) fn mover_steps(state: &State, steps: &mut Vec<Step<State>>) {
+    pub(super) fn mover_steps(&self, state: &State, steps: &mut Vec<Step<State>>) {
         let mover = state.mover;
         let mut step = |what, change: &dyn Fn(&mut State, &mut Mover)| {
             let mut to = *state;
@@ -318,23 +332,101 @@ impl RecordsUntagged {
             steps.push(Step::new(Actor::Uploader, what, to));
         };
         match mover.at {
-            MoverAt::Gone => {}
-            MoverAt::Read => step("reads the first tag", &|to, mover| {
-                mover.tag = true;
-                mover.before = to.tags[0].map_or(0, bit);
+            MoverAt::Gone | MoverAt::Returned => {}
+            MoverAt::Read => step(
+                "reads the other manifest's record, the first tag",
+                &|to, mover| {
+                    (mover.revision, mover.tag) = (true, true);
+                    mover.before = to.tags[0].map_or(0, bit);
+                    mover.at = if !self.refused {
+                        MoverAt::Move
+                    } else if self.is(Mutant::OriginNotReferenced) {
+                        MoverAt::Revision
+                    } else {
+                        MoverAt::Refer
+                    };
+                },
+            ),
+            MoverAt::Refer => step(
+                "writes a reference to what the tag leads to",
+                &|to, mover| {
+                    to.parents |= bit(MOVER);
+                    mover.at = if self.is(Mutant::OriginNotProtected) {
+                        MoverAt::Revision
+                    } else {
+                        MoverAt::Protect
+                    };
+                },
+            ),
+            MoverAt::Protect => step("makes that live, if it is there", &|to, mover| {
+                to.revive();
+                mover.at = MoverAt::Revision;
+            }),
+            MoverAt::Revision if mover.revision => step("CAS: the other manifest", &|_, mover| {
+                mover.visible = true;
                 mover.at = MoverAt::Move;
+            }),
+            MoverAt::Revision => step("CAS of the other manifest lost", &|to, mover| {
+                to.parents &= !bit(MOVER);
+                *mover = Mover::default();
             }),
             MoverAt::Move if mover.tag => step("CAS: the tag points elsewhere", &|to, mover| {
                 to.tags[0] = None;
                 to.tag_changes(0);
                 to.void(0);
                 mover.tag = false;
-                mover.at = MoverAt::Tidy;
+                mover.at = if self.refused {
+                    MoverAt::Hint
+                } else {
+                    MoverAt::Tidy
+                };
             }),
-            MoverAt::Move => step("CAS of the tag lost", &|_, mover| *mover = Mover::new()),
+            MoverAt::Move => step("CAS of the tag lost", &|to, mover| {
+                to.parents &= !bit(MOVER);
+                *mover = Mover::new();
+            }),
             MoverAt::Tidy => step("removes the hint of what it moved", &|to, mover| {
                 to.hints &= !mover.before;
                 *mover = Mover::default();
+            }),
+            MoverAt::Hint => step(
+                "refused: writes a hint that the tag is back",
+                &|to, mover| {
+                    mover.before = 0;
+                    to.hints |= bit(MOVER);
+                    mover.at = MoverAt::ReadBack;
+                },
+            ),
+            MoverAt::ReadBack if state.tags[0].is_some() => {
+                step("reads the tag: somebody has moved it on", &|_, mover| {
+                    mover.at = MoverAt::Release;
+                });
+            }
+            MoverAt::ReadBack => step("reads the tag", &|_, mover| {
+                mover.tag = true;
+                mover.at = MoverAt::LookBack;
+            }),
+            MoverAt::LookBack => step("looks at what it led to", &|to, mover| {
+                mover.at = if to.life.is_there() {
+                    MoverAt::MoveBack
+                } else {
+                    MoverAt::Release
+                };
+            }),
+            MoverAt::MoveBack if mover.tag => step("CAS: the tag is back", &|to, mover| {
+                to.tags[0] = Some(MOVER);
+                to.tag_changes(0);
+                mover.at = MoverAt::Release;
+            }),
+            MoverAt::MoveBack => step("CAS of the tag lost", &|_, mover| {
+                mover.at = MoverAt::ReadBack;
+            }),
+            MoverAt::Release => step("takes itself away, and its reference", &|to, mover| {
+                to.parents &= !bit(MOVER);
+                *mover = Mover {
+                    at: MoverAt::Returned,
+                    ..Mover::default()
+                };
             }),
         }
     }

@@ -1,4 +1,4 @@
-use super::{INDEXED, KEPT, LEADS, Mutant, RecordsUntagged, WHOLE};
+use super::{INDEXED, KEPT, LEADS, Mutant, RESTORED, RecordsUntagged, WHOLE};
 use crate::check::{assert_caught, assert_holds};
 
 /// An index is pushed, too.
@@ -14,6 +14,14 @@ fn moved() -> RecordsUntagged {
     RecordsUntagged {
         mover: true,
         ..RecordsUntagged::default()
+    }
+}
+
+/// That is moved back.
+fn refused() -> RecordsUntagged {
+    RecordsUntagged {
+        refused: true,
+        ..moved()
     }
 }
 
@@ -109,6 +117,30 @@ fn two_pushes_of_a_tag_that_moves_and_a_collector() {
     );
 }
 
+#[test]
+fn a_push_a_tag_that_is_moved_back_and_a_collector_of_stale_references() {
+    assert_holds(
+        RecordsUntagged {
+            stale: true,
+            ..refused()
+        },
+        19_449,
+    );
+}
+
+#[test]
+fn a_tag_that_is_moved_back_an_index_and_two_collectors() {
+    assert_holds(
+        RecordsUntagged {
+            writers: 0,
+            index: true,
+            collectors: 2,
+            ..refused()
+        },
+        31_544,
+    );
+}
+
 macro_rules! mutants {
     ($($test:ident: $mutant:ident loses $invariant:ident in $model:expr;)*) => {$(
         #[test]
@@ -129,6 +161,8 @@ mutants! {
     mutant_tag_read_late: TagReadLate loses LEADS in RecordsUntagged::default();
     mutant_index_looks_first: IndexLooksFirst loses INDEXED in indexed();
     mutant_index_leaves_condemned: IndexLeavesCondemned loses INDEXED in indexed();
+    mutant_origin_not_referenced: OriginNotReferenced loses RESTORED in refused();
+    mutant_origin_not_protected: OriginNotProtected loses RESTORED in refused();
     mutant_cleans_without_look: CleansWithoutLook loses KEPT in two_collectors();
     mutant_cleans_all_hints: CleansAllHints loses KEPT in two_collectors();
 }

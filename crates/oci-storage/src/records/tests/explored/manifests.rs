@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use oci_core::error::StoreError;
-use oci_core::store::{ManifestStore, TagWrite};
+use oci_core::store::{ManifestStore, TagPrecondition, TagWrite};
 use oci_core::{Digest, Manifest};
 
 use super::site::Site;
@@ -226,3 +226,55 @@ fn check(site: &Site, images: &[Image]) {
 
 /// Of each of three kinds.
 const SCHEDULES: usize = 60;
+
+#[test]
+fn a_tag_that_is_moved_back_while_untagged_ones_are_collected_is_not_lost() {
+    explore(
+        SCHEDULES,
+        refusal_and_collection_of_untagged,
+        &["moved", "moved back"],
+    );
+}
+
+fn refusal_and_collection_of_untagged(site: &Site) -> &'static str {
+    let [base, first, second] = ["base", "one", "two"].map(Image::new);
+    store_blobs(site, &base);
+    block_on(put(
+        &site.alone(),
+        &base.manifest,
+        &[TagWrite::any(tag("a"))],
+    ))
+    .unwrap();
+    let create = TagWrite::only_if(tag("b"), TagPrecondition::Absent);
+    let from_base = TagPrecondition::PointsAt(base.digest());
+    let both = vec![TagWrite::only_if(tag("a"), from_base), create.clone()];
+    let told = Told::default();
+    let mut tasks: Vec<Task> = Vec::new();
+    for (image, writes) in [(&first, both), (&second, vec![create])] {
+        let (store, manifest, told) = (site.replica(), image.manifest.clone(), Arc::clone(&told));
+        tasks.push(Box::pin(async move {
+            let answer = put(&store, &manifest, &writes).await;
+            if writes.len() == 2 {
+                *told.lock().unwrap() = Some(answer);
+            }
+        }));
+    }
+    let collector = site.replica_ahead(AHEAD);
+    tasks.push(Box::pin(async move {
+        let mut options = everything();
+        options.untagged = true;
+        collect_with(&collector, &options, Marked::default()).await;
+    }));
+    site.run(tasks);
+    match told.lock().unwrap().take().unwrap() {
+        Ok(digest) => {
+            check_tag(site, "a", digest);
+            "moved"
+        }
+        Err(StoreError::Precondition) => {
+            check_tag(site, "a", base.digest());
+            "moved back"
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
