@@ -281,6 +281,95 @@ fn skopeo_pushes_the_archive_as_it_is() -> Result<()> {
     Ok(())
 }
 
+/// What `cargo xtask image --push` does for two architectures, with the login and the authority that skopeo knows.
+#[test]
+fn both_architectures_are_pushed_as_one_image() -> Result<()> {
+    let xtask = target_directory().join("debug/xtask");
+    ensure!(
+        xtask.is_file(),
+        "{} is missing: run `cargo xtask image`",
+        xtask.display()
+    );
+    let bench = Bench::new(Lane::Heavy)?;
+    let server = bench.serve(Security::Guarded)?;
+    let access = server.access();
+    let machine = bench.machine(access)?;
+    let names = [
+        access.image("team/registryd:1"),
+        access.image("team/registryd:latest"),
+    ];
+    let image = || {
+        let mut image = machine
+            .command(&xtask)
+            .args([
+                "image",
+                "--arch",
+                "amd64,arm64",
+                "--variant",
+                "nonroot",
+                "--out",
+            ])
+            .arg(machine.path().join("both.tar"));
+        for machine_code in [62, 183] {
+            // The header of a static program for it; nobody runs it.
+            let mut header = vec![0; 64];
+            header[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            header[18] = machine_code;
+            let program = machine.path().join(format!("program-{machine_code}"));
+            fs::write(&program, header)?;
+            image = image.arg("--binary").arg(program);
+        }
+        for name in &names {
+            image = image.args(["--push", name]);
+        }
+        anyhow::Ok(image)
+    };
+    let said = image()?.fails()?.all();
+    assert!(said.contains("could not push to"), "{said}");
+    Skopeo::new(&machine).login(access)?;
+    let said = image()?.succeed()?.all();
+    let api = bench.api(access);
+    for tag in ["1", "latest"] {
+        let index = api.manifest("team/registryd", tag)?;
+        assert!(said.contains(&index.digest), "{said}");
+        let index = index.json()?;
+        let mut platforms = Vec::new();
+        for listed in index["manifests"].as_array().context("an index")? {
+            let digest = listed["digest"].as_str().context("a digest")?;
+            assert!(api.has_manifest("team/registryd", digest)?);
+            platforms.push(listed["platform"].to_string());
+        }
+        assert_eq!(
+            platforms,
+            [
+                r#"{"architecture":"amd64","os":"linux"}"#,
+                r#"{"architecture":"arm64","os":"linux","variant":"v8"}"#
+            ]
+        );
+    }
+
+    // Of the archive, docker takes what this machine can run.
+    let docker = Docker::start(&machine)?;
+    let archive = machine.path().join("both.tar");
+    docker
+        .command("load")
+        .arg("--input")
+        .arg(archive)
+        .succeed()?;
+    let architecture = docker
+        .command("image")
+        .args([
+            "inspect",
+            "--format",
+            "{{.Architecture}}",
+            "registryd:nonroot",
+        ])
+        .succeed()?
+        .text();
+    assert_eq!(architecture, "amd64");
+    Ok(())
+}
+
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
