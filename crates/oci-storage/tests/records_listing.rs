@@ -141,9 +141,9 @@ where
     times.sort();
     costs.dedup();
     assert_eq!(costs.len(), 1, "pages differ: {costs:?}");
-    let (returned, visited) = costs[0];
+    let (returned, visited) = costs.pop().unwrap();
     Cost {
-        median: times[PAGES / 2],
+        median: *times.get(PAGES / 2).unwrap(),
         returned,
         visited,
     }
