@@ -13,6 +13,7 @@ use registry_load_driver::{Content, Source, TlsClient};
 use crate::machine::Machine;
 use crate::options::{Options, named};
 use crate::scratch::Scratch;
+use crate::seed::Garbage;
 use crate::server::{DISTRIBUTION, Kind, Program};
 
 pub(crate) const OURS: &str = "registryd";
@@ -58,6 +59,7 @@ pub(crate) struct Sizes {
     pub(crate) mix: [u64; 3],
     pub(crate) mix_requests: u64,
     pub(crate) limited_pushes: usize,
+    pub(crate) garbage: Garbage,
 }
 
 impl Sizes {
@@ -75,6 +77,10 @@ impl Sizes {
                 mix: [10_000, 100_000, MB],
                 mix_requests: 60,
                 limited_pushes: 4,
+                garbage: Garbage {
+                    images: 120,
+                    garbage: 240,
+                },
             };
         }
         Self {
@@ -88,6 +94,10 @@ impl Sizes {
             mix: [MB, 10 * MB, 100 * MB],
             mix_requests: 400,
             limited_pushes: 32,
+            garbage: Garbage {
+                images: 4_000,
+                garbage: 8_000,
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The loads that the rows put on a server.
 
+pub(crate) mod collect;
 pub(crate) mod connections;
 pub(crate) mod limits;
 pub(crate) mod listings;

@@ -13,6 +13,7 @@ use crate::server::Server;
 pub(crate) enum Metric {
     Speed,
     Rate,
+    Collected,
     Median,
     P99,
     P999,
@@ -31,6 +32,7 @@ impl Metric {
         match self {
             Self::Speed => "MB/s",
             Self::Rate => "per s",
+            Self::Collected => "blobs/s",
             Self::Median => "ms median",
             Self::P99 => "ms p99",
             Self::P999 => "ms p99.9",

@@ -4,6 +4,7 @@ use registry_load_driver::registry::Push;
 
 use crate::arena::{Arena, DEBIAN, NGINX, OURS, Sizes};
 use crate::load::Load;
+use crate::load::collect::Collect;
 use crate::load::connections::Connections;
 use crate::load::limits::Limits;
 use crate::load::listings::Listing;
@@ -92,6 +93,7 @@ pub(crate) fn all(options: &Options) -> Vec<Row> {
     pulls(&mut rows);
     manifests(&mut rows);
     listings(&mut rows, options);
+    collections(&mut rows, options);
     processes(&mut rows);
     if options.limits {
         rows.push(limits());
@@ -334,6 +336,26 @@ fn listings(rows: &mut Vec<Row>, options: &Options) {
         .starts_only()
         .targets(vec![absolute(Metric::Median, 2.0, Some(0.5))]),
     );
+}
+
+fn collections(rows: &mut Vec<Row>, options: &Options) {
+    let title = if options.short {
+        "collection of blobs, a part of them garbage"
+    } else {
+        "collection of 20,000 blobs, 8,000 of them garbage; registryd serves meanwhile"
+    };
+    let mut row = Row::new("collect", title).starts_only();
+    row.variants.push(Variant {
+        suffix: "",
+        on: On::Registries,
+        load: Box::new(|sizes, program| {
+            Box::new(Collect {
+                program: program.clone(),
+                sizes: sizes.garbage,
+            })
+        }),
+    });
+    rows.push(row.targets(vec![at_least(Metric::Collected, DEBIAN, 2.0, Some(4.0))]));
 }
 
 fn processes(rows: &mut Vec<Row>) {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use registry_load_driver::Content;
 
 use crate::arena::Arena;
 use crate::load::pushes::manifest;
@@ -40,6 +41,75 @@ pub(crate) fn repositories(arena: &Arena, count: u32) -> Result<PathBuf> {
         }
     }
     Ok(place.root)
+}
+
+/// A registry of which a part is garbage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Garbage {
+    /// Images, each of three blobs of its own: config, layer and manifest.
+    pub(crate) images: u32,
+    /// Blobs that nothing needs, less than half of all bytes.
+    pub(crate) garbage: u32,
+}
+
+/// Images of a repository.
+const IMAGES: u32 = 100;
+
+/// A new registry with garbage, in a directory of this name.
+pub(crate) fn garbage(arena: &Arena, name: &str, sizes: Garbage) -> Result<PathBuf> {
+    let root = arena.scratch.path().join(name);
+    let tree = root.join("docker/registry/v2");
+    for n in 0..sizes.images {
+        let (config, layer, document, digest) = image(arena, n)?;
+        let repository = tree.join("repositories").join(self::repository(n / IMAGES));
+        for blob in [&config, &layer] {
+            write(&tree, blob)?;
+            link(&repository.join("_layers"), blob.digest())?;
+        }
+        fs::write(data(&tree, &digest)?, document).context("write a manifest")?;
+        let manifests = repository.join("_manifests");
+        link(&manifests.join("revisions"), &digest)?;
+        let tag = manifests.join("tags").join(tag(n));
+        link(&tag.join("index"), &digest)?;
+        let current = tag.join("current");
+        fs::create_dir(&current)?;
+        fs::write(current.join("link"), &digest)?;
+    }
+    for n in 0..sizes.garbage {
+        write(&tree, &numbered(arena, 4_000, 2 << 32 | u64::from(n))?)?;
+    }
+    Ok(root)
+}
+
+/// The blobs of such a registry that are no garbage, as their digests without the algorithm.
+pub(crate) fn kept(arena: &Arena, sizes: Garbage) -> Result<Vec<String>> {
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    let mut kept = Vec::new();
+    for n in 0..sizes.images {
+        let (config, layer, _, digest) = image(arena, n)?;
+        kept.extend([config.digest(), layer.digest(), &digest].map(hex));
+    }
+    Ok(kept)
+}
+
+fn image(arena: &Arena, n: u32) -> Result<(Content, Content, Vec<u8>, String)> {
+    let n = u64::from(n);
+    let config = numbered(arena, 1_000, n)?;
+    let layer = numbered(arena, 8_192, 1 << 32 | n)?;
+    let (document, digest) = manifest(
+        (config.digest(), config.length()),
+        (layer.digest(), layer.length()),
+    );
+    Ok((config, layer, document, digest))
+}
+
+fn numbered(arena: &Arena, length: u64, number: u64) -> Result<Content> {
+    Ok(arena.source.content(length, 1 << 40 | number)?)
+}
+
+fn write(tree: &Path, blob: &Content) -> Result<()> {
+    let data = data(tree, blob.digest())?;
+    blob.write_to(&data).context("write a blob")
 }
 
 struct Place {

@@ -149,6 +149,39 @@ impl Program {
         Ok(server)
     }
 
+    /// The program's own collection of what lies in `root`, with a configuration in `own`.
+    pub(crate) fn collector(&self, root: &Path, own: &Path) -> Result<Command> {
+        let name = &self.name;
+        let Kind::Registry {
+            command, config, ..
+        } = &self.kind
+        else {
+            bail!("{name} was not started here, and so is not collected");
+        };
+        let root = root.display().to_string();
+        let text = config
+            .replace("{root}", &root)
+            .replace("{addr}", "127.0.0.1:0")
+            .replace("{tls}", "")
+            .replace("{auth}", "");
+        let path = own.join("config");
+        fs::write(&path, text).context("write a configuration")?;
+        let path = path.display().to_string();
+        let mut words = command.iter().map(|word| match word.as_str() {
+            "serve" => "garbage-collect".to_owned(),
+            _ => word.replace("{config}", &path).replace("{root}", &root),
+        });
+        let program = words
+            .next()
+            .with_context(|| format!("{name} has no command"))?;
+        let mut collector = Command::new(program);
+        collector
+            .args(words)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .current_dir(own);
+        Ok(collector)
+    }
+
     fn command(
         &self,
         arena: &Arena,
