@@ -1,7 +1,7 @@
 //! An authority of one's own: TLS where nobody brings a certificate.
 //!
 //! The authority may sign for the hosts it was made for and nothing else, so that clients that trust it risk
-//! nothing beyond this registry ([`limits`]). It is kept, because trusting it is work on every client; the server's
+//! nothing beyond this registry (`limits`). It is kept, because trusting it is work on every client; the server's
 //! certificate is short-lived and renewed by itself.
 
 use std::collections::BTreeSet;
