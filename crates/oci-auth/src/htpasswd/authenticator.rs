@@ -85,6 +85,7 @@ impl HtpasswdAuthenticator {
         let contents = source::read_if_changed(path, None, now)?.unwrap_or(Contents {
             bytes: Vec::new(),
             stamp: None,
+            seen: None,
             file: None,
         });
         let users = Users::parse(path, &contents.bytes)?;
@@ -163,8 +164,9 @@ struct State {
     digest: [u8; 32],
     /// Which file it was.
     file: Option<(u64, u64)>,
-    /// What may be half of a file, by its SHA-256, and since when it is like that.
-    held: Option<([u8; 32], SystemTime)>,
+    /// What may be half of a file, and since when it is like that. Not by its content: who writes over and
+    /// over is met with the same half more than once.
+    held: Option<(Option<Stamp>, SystemTime)>,
     /// When the last look at the file began.
     looked: SystemTime,
     /// Who waits for the look that is under way, if one is.
@@ -270,6 +272,7 @@ impl Inner {
             ends: contents.bytes.ends_with(b"\n"),
             file: contents.file,
             stamp: contents.stamp,
+            seen: contents.seen,
         }))
     }
 
@@ -290,13 +293,13 @@ impl State {
         if replaced || found.stamp.is_some() || !self.generation.loses_users(&users.table) {
             return true;
         }
-        match self.held {
+        match &self.held {
             // The times of the file may be those of another clock.
-            Some((digest, since)) if digest == found.digest => {
-                now.duration_since(since).is_ok_and(|age| age > STEP)
+            Some((seen, since)) if *seen == found.seen => {
+                now.duration_since(*since).is_ok_and(|age| age > STEP)
             }
             _ => {
-                self.held = Some((found.digest, now));
+                self.held = Some((found.seen.clone(), now));
                 false
             }
         }
@@ -324,6 +327,8 @@ struct Found {
     file: Option<(u64, u64)>,
     /// `None` if it changed only just now.
     stamp: Option<Stamp>,
+    /// How it looked.
+    seen: Option<Stamp>,
 }
 
 /// What the bytes of a file say.

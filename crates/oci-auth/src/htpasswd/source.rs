@@ -53,6 +53,8 @@ pub(super) struct Contents {
     pub(super) bytes: Vec<u8>,
     /// What to compare with later; `None` if the file must be read again to be sure.
     pub(super) stamp: Option<Stamp>,
+    /// How it looked when it was read.
+    pub(super) seen: Option<Stamp>,
     /// Which file it is, whatever its name and contents: its device and number.
     pub(super) file: Option<(u64, u64)>,
 }
@@ -105,8 +107,12 @@ pub(super) fn read_if_changed(
     let file = Some((stamp.identity.0, stamp.identity.1));
     #[cfg(not(unix))]
     let file = None;
-    let stamp = stamp.is_settled(now).then_some(stamp);
-    Ok(Some(Contents { bytes, stamp, file }))
+    Ok(Some(Contents {
+        bytes,
+        stamp: stamp.is_settled(now).then(|| stamp.clone()),
+        seen: Some(stamp),
+        file,
+    }))
 }
 
 /// Coarser than the clock of any file system in use; FAT counts two seconds.

@@ -210,6 +210,20 @@ async fn a_file_rewritten_in_place_locks_nobody_out_in_between() {
     );
 }
 
+/// Each look met it empty, and the third one took that for what was meant.
+#[tokio::test]
+async fn a_file_rewritten_over_and_over_locks_nobody_out() {
+    let (lab, authenticator) = Lab::with(&[("alice", "a", 4), ("bob", "b", 4)]);
+    let whole = std::fs::read_to_string(lab.path()).unwrap();
+    for _ in 0..5 {
+        std::fs::write(lab.path(), &whole).unwrap();
+        std::fs::write(lab.path(), "").unwrap();
+        set_time(&lab);
+        lab.tick();
+        login(&authenticator, "bob", "b").await.unwrap();
+    }
+}
+
 /// A user who is removed in place is refused as soon as nobody seems to write any more, even if the
 /// times of the file are ahead of the clock.
 #[tokio::test]
